@@ -1,0 +1,189 @@
+/** The composition root: wires the rooms. The only file that sees them all. */
+
+import express, { type Request, type RequestHandler } from "express";
+import pino from "pino";
+import { createNeverminedClient } from "./client/nevermined.ts";
+import { CreditMeterError } from "./errors.ts";
+import { createMeter } from "./middleware/meter.ts";
+import { readHeaders } from "./middleware/payment.ts";
+import { createRouteTable } from "./middleware/route-table.ts";
+import {
+  type CreditMeterOptions,
+  type Logger,
+  type RoutePrice,
+  readOptions,
+  readPrice,
+} from "./options.ts";
+import { createRedeemer } from "./redeemer/redeemer.ts";
+import { createRedemptions } from "./redeemer/redemptions.ts";
+import type { Redemption } from "./redemption.ts";
+import { createReport } from "./report.ts";
+
+/** What {@link creditMeter} returns: a middleware for `app.use`, and what goes with it. */
+export interface CreditMeter extends RequestHandler {
+  /**
+   * A middleware for one route, with a price that wins over the table's.
+   *
+   * @throws {CreditMeterError} `price-invalid` at once, while the program starts
+   * @example
+   * ```ts
+   * import express from "express";
+   * import { creditMeter } from "express-credit-meter";
+   *
+   * const meter = creditMeter({ environment: "sandbox", plans: ["1059"] });
+   * const app = express();
+   * app.post("/v1/images", meter.charge(10), (_req, res) => res.json({ url: "…" }));
+   * ```
+   */
+  charge(price: Exclude<RoutePrice, "free">): RequestHandler;
+  /**
+   * Calls the listener with every redemption that settles: completed, failed, unresolved or skipped.
+   * Best effort: what the listener throws is logged and forgotten.
+   */
+  on(event: "redemption", listener: RedemptionListener): this;
+  /** Takes a listener off again. */
+  off(event: "redemption", listener: RedemptionListener): this;
+  /**
+   * Waits until every request admitted so far is answered and its charge settled: for tests, or
+   * before a report. Waits without a limit where the ledger is away.
+   */
+  flush(): Promise<void>;
+  /**
+   * Refuses new metered requests with 503, waits for those under way and their charges until the
+   * deadline, then ends the connections to the ledger. May be called more than once; the first
+   * deadline counts. Never ends the process.
+   *
+   * @returns redemptions that were not settled by the deadline. Each is logged as an error.
+   */
+  close(options?: CloseOptions): Promise<{ readonly left: readonly Redemption[] }>;
+}
+
+/** Options of {@link CreditMeter.close}. */
+export interface CloseOptions {
+  /** Milliseconds to wait. Default: 10,000. */
+  readonly deadlineMs?: number;
+}
+
+/** Listens to settled redemptions. May be async; its rejection is logged. */
+export type RedemptionListener = (redemption: Redemption) => unknown;
+
+const defaultDeadlineMs = 10_000;
+
+/**
+ * Makes a meter: a middleware that charges the plan credits of whoever sends a request, after its
+ * response has gone.
+ *
+ * @throws {CreditMeterError} `option-invalid`, `api-key-missing`, `environment-unknown`,
+ * `route-invalid`, `price-invalid`: the program must not start with a price that it cannot charge
+ * @example
+ * ```ts
+ * import express from "express";
+ * import { creditMeter } from "express-credit-meter";
+ *
+ * const meter = creditMeter({
+ *   environment: "sandbox", // the key comes from NVM_API_KEY
+ *   plans: ["105906633592154016712415751065229"],
+ *   routes: { "POST /v1/embeddings": 2 },
+ * });
+ * const app = express();
+ * app.use(meter);
+ * app.post("/v1/embeddings", (_req, res) => res.json({ data: [] }));
+ * ```
+ */
+export function creditMeter(options: CreditMeterOptions): CreditMeter {
+  const settings = readOptions(options, process.env);
+  const logger = settings.logger ?? defaultLogger();
+  const listeners = new Set<RedemptionListener>();
+  const report = createReport(logger, listeners);
+  const routes = createRouteTable(settings.routes, (value) => value === "free");
+
+  const client = createNeverminedClient({
+    ...settings.environment,
+    apiKey: settings.apiKey,
+    connections: settings.concurrency,
+    timeoutMs: settings.timeoutMs,
+    now: Date.now,
+  });
+  const redemptions = createRedemptions({
+    environment: settings.environment.name === "live" ? "production" : "test",
+    maxUnderWay: settings.maxUnderWay,
+    maxUnderWayBytes: settings.maxUnderWayBytes,
+    openDoor: (tell) =>
+      createRedeemer({
+        concurrency: settings.concurrency,
+        backoff: settings.backoff,
+        send: client.redeem,
+        end: client.close,
+        tell,
+        random: Math.random,
+      }),
+    onSettled: report.settled,
+    onTrouble: report.trouble,
+    onUnsent: report.unsent,
+    now: Date.now,
+  });
+  const { payment } = settings;
+  const meter = createMeter({
+    ...settings,
+    routes,
+    readPayment:
+      typeof payment === "function" ? { by: payment } : (req) => readHeaders(req, payment),
+    redemptions,
+    onMismatch: report.mismatch,
+    checkSetup: checkExpress,
+  });
+  if (settings.plans === "any") report.anyPlan();
+  if (isPlainHttp(settings.environment.baseUrl)) report.plainHttp(settings.environment.baseUrl);
+
+  let closed: ReturnType<CreditMeter["close"]> | undefined;
+  async function close({ deadlineMs = defaultDeadlineMs }: CloseOptions = {}) {
+    const left = await redemptions.close(deadlineMs);
+    report.unusedRoutes(routes.unused().map((row) => row.key));
+    return { left };
+  }
+
+  const handler: RequestHandler = (req, res, next) => meter.byTable(req, res, next);
+  return Object.assign(handler, {
+    charge: (price: Exclude<RoutePrice, "free">) =>
+      meter.atRoute(readPrice(price, "the price of meter.charge()")),
+    on(this: CreditMeter, _event: "redemption", listener: RedemptionListener) {
+      listeners.add(listener);
+      return this;
+    },
+    off(this: CreditMeter, _event: "redemption", listener: RedemptionListener) {
+      listeners.delete(listener);
+      return this;
+    },
+    flush: redemptions.flush,
+    close(options?: CloseOptions) {
+      closed ??= close(options);
+      return closed;
+    },
+  });
+}
+
+function defaultLogger(): Logger {
+  return pino({ name: "express-credit-meter" });
+}
+
+/**
+ * The price table is matched by the Express that this package finds; it must be of the same major
+ * version as the application's, whose paths mean something else.
+ */
+function checkExpress(req: Request): CreditMeterError | undefined {
+  // Only Express 4 applications have `lazyrouter`.
+  const ours = "lazyrouter" in express.application;
+  const theirs = "lazyrouter" in req.app;
+  if (ours === theirs) return undefined;
+  const name = (isFour: boolean) => (isFour ? "Express 4" : "Express 5");
+  return new CreditMeterError(
+    "express-mismatch",
+    `The application runs on ${name(theirs)}, but express-credit-meter found ${name(ours)}. Install one version of Express ("npm ls express" shows where the other comes from).`,
+  );
+}
+
+/** Whether the API key would cross a network in the clear. */
+function isPlainHttp(baseUrl: string): boolean {
+  const { protocol, hostname } = new URL(baseUrl);
+  return protocol === "http:" && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+}

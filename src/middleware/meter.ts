@@ -1,0 +1,301 @@
+/**
+ * The middleware: finds the price of a request, admits it or refuses it, and when its response has
+ * ended decides what it costs. Everything up to `next()` is synchronous unless the operator's own
+ * reader or list of plans is not.
+ */
+
+import type { NextFunction, Request, RequestHandler, Response } from "express";
+import { CreditMeterError, type RefusalCode } from "../errors.ts";
+import { listPlans, type Plans } from "../guard/plans.ts";
+import type { Redemptions } from "../redeemer/redemptions.ts";
+import type { Redemption } from "../redemption.ts";
+import { type Delivery, watchDelivery } from "./delivery.ts";
+import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
+import {
+  type ChargeWhen,
+  type Price,
+  type Priced,
+  priceError,
+  runPrice,
+  skip,
+  skipReason,
+} from "./pricing.ts";
+import { answer, createProblem, type Problem, type Refuse } from "./refusal.ts";
+import type { RouteTable } from "./route-table.ts";
+
+/** The price of a route and what goes with it. */
+export interface PricedRoute {
+  readonly price: Price;
+  /** Credits to set aside while a request runs. */
+  readonly hold?: number | undefined;
+  readonly chargeWhen?: ChargeWhen | undefined;
+}
+
+export interface MeterParts {
+  readonly routes: RouteTable<PricedRoute | "free">;
+  readonly unlisted: "free" | "refuse";
+  /** Reads the payment from headers, or by the operator's function. */
+  readonly readPayment: ((req: Request) => PaymentReading) | { readonly by: PaymentReader };
+  readonly plans: Plans;
+  readonly redemptions: Redemptions;
+  readonly refuse: Refuse | undefined;
+  readonly chargeWhen: ChargeWhen | undefined;
+  /** Milliseconds that a computed price waits for the handler after its client has gone. */
+  readonly abortGraceMs: number;
+  /** Tells that a route answered whose row in the table is not the one that was matched. */
+  readonly onMismatch: (mismatch: {
+    method: string;
+    path: string;
+    matched: string | undefined;
+    reached: string;
+  }) => void;
+  /** Called with the first request. */
+  readonly checkSetup: (req: Request) => CreditMeterError | undefined;
+}
+
+/** What a metered request carries: which meter admitted it, and the price as it stands. */
+interface Metered {
+  readonly meter: object;
+  readonly redemption: Redemption;
+  route: PricedRoute;
+}
+
+/** Registered, so that two copies of this package on one request see each other. */
+const meteredKey = Symbol.for("express-credit-meter.metered");
+
+interface MeteredRequest extends Request {
+  [meteredKey]?: Metered;
+}
+
+export interface Meter {
+  /** For `app.use`: prices by the table. */
+  readonly byTable: RequestHandler;
+  /** For one route: this price, instead of the table's. */
+  readonly atRoute: (route: PricedRoute) => RequestHandler;
+}
+
+export function createMeter(parts: MeterParts): Meter {
+  const { redemptions } = parts;
+  const self = {};
+  let setupChecked = false;
+
+  /** Express's error handler answers what this returns. */
+  function setupFault(req: Request): CreditMeterError | undefined {
+    if (setupChecked) return undefined;
+    const fault = parts.checkSetup(req);
+    setupChecked = fault === undefined;
+    return fault;
+  }
+
+  function byTable(req: MeteredRequest, res: Response, next: NextFunction) {
+    const fault = setupFault(req);
+    if (fault) return next(fault);
+    let row: ReturnType<typeof parts.routes.match>;
+    try {
+      row = parts.routes.match(req);
+    } catch (error) {
+      return next(error);
+    }
+    res.once("finish", () => {
+      const reached = parts.routes.mismatch(req, row);
+      if (reached) {
+        const path = req.originalUrl.split("?", 1)[0] ?? "";
+        parts.onMismatch({ method: req.method, path, matched: row?.key, reached: reached.key });
+      }
+    });
+    if (row && row.value !== "free") return meterRequest(req, res, next, row.value, row.key);
+    if (!row && parts.unlisted === "refuse" && req.method !== "OPTIONS") {
+      return refuse(req, res, next, "route-unlisted", "This API does not offer that route.");
+    }
+    next();
+  }
+
+  function atRoute(route: PricedRoute): RequestHandler {
+    return (req: MeteredRequest, res, next) => {
+      const fault = setupFault(req);
+      if (fault) return next(fault);
+      if (req.method === "OPTIONS") return next();
+      meterRequest(
+        req,
+        res,
+        next,
+        route,
+        `${req.method} ${req.baseUrl}${String(req.route?.path ?? req.path)}`,
+      );
+    };
+  }
+
+  function meterRequest(
+    req: MeteredRequest,
+    res: Response,
+    next: NextFunction,
+    route: PricedRoute,
+    label: string,
+  ) {
+    const metered = req[meteredKey];
+    if (metered && metered.meter !== self) {
+      return next(
+        new CreditMeterError(
+          "two-meters",
+          "Two meters would charge this request. Create one meter, mount it once with app.use(meter), and use its own meter.charge() at routes.",
+        ),
+      );
+    }
+    if (metered) {
+      metered.route = route;
+      return next();
+    }
+    const known = knownPrice(route);
+    whenReady(readPayment(parts.readPayment, req), next, (reading) => {
+      if (!reading.ok && reading.code === "payment-malformed") {
+        return refuse(req, res, next, reading.code, reading.detail, known);
+      }
+      whenReady(askPlans(parts.plans), next, (plans) => {
+        const offer = plans ? { ...known, plans } : known;
+        if (!reading.ok) return refuse(req, res, next, reading.code, reading.detail, offer);
+        if (plans && !plans.includes(reading.payment.planId)) {
+          const detail =
+            "This API does not sell the plan of the payment. Pay with one of its plans.";
+          return refuse(req, res, next, "plan-not-sold", detail, offer);
+        }
+        // While the operator's own functions ran, the client left or something else answered: no
+        // event would end what is admitted now, and nobody waits for the handler.
+        if (req.socket.destroyed || res.closed || res.headersSent) return;
+        const opened = redemptions.open(reading.payment, label);
+        if (typeof opened === "string") {
+          return refuse(req, res, next, opened, fullDetails[opened], known);
+        }
+        admit(req, res, opened, route);
+        next();
+      });
+    });
+  }
+
+  function admit(req: MeteredRequest, res: Response, redemption: Redemption, route: PricedRoute) {
+    const metered: Metered = { meter: self, redemption, route };
+    req[meteredKey] = metered;
+    res.locals.redemption = redemption;
+    res.setHeader("Redemption-Id", redemption.redemptionId);
+    watchDelivery(req, res, (delivery) => {
+      const decision = refusalToCharge(delivery, req, res, metered.route, parts.chargeWhen);
+      if (decision) return carryOut(redemption, decision);
+      const settle = () => carryOut(redemption, runPrice(metered.route.price, req, res, delivery));
+      // A client that left before the handler was done: what a computed price reads may still come.
+      const early = delivery.extent !== "complete" && !res.writableEnded;
+      if (early && typeof metered.route.price === "function") {
+        afterHandler(res, parts.abortGraceMs, settle);
+      } else {
+        settle();
+      }
+    });
+  }
+
+  function carryOut(redemption: Redemption, priced: Priced) {
+    if (priced.status === "priced") redemptions.charge(redemption, priced.amount);
+    else redemptions.decide(redemption, priced);
+  }
+
+  function refuse(
+    req: Request,
+    res: Response,
+    next: NextFunction,
+    code: RefusalCode,
+    detail: string,
+    known?: Pick<Problem, "price" | "hold" | "plans">,
+  ) {
+    void answer(createProblem(code, detail, known), req, res, next, parts.refuse);
+  }
+
+  return { byTable, atRoute };
+}
+
+const fullDetails = {
+  "queue-full": "This API has no room for another charge right now. Try again in a moment.",
+  closing: "This server is shutting down. Try again; another one will answer.",
+} as const;
+
+function knownPrice({ price, hold }: PricedRoute): Pick<Problem, "price" | "hold"> {
+  if (typeof price === "number") return { price };
+  return hold === undefined ? {} : { hold };
+}
+
+function readPayment(
+  reader: MeterParts["readPayment"],
+  req: Request,
+): PaymentReading | Promise<PaymentReading> {
+  if (typeof reader === "function") return reader(req);
+  const found = reader.by(req);
+  return isPromise(found) ? found.then((value) => checkPayment(value)) : checkPayment(found);
+}
+
+function askPlans(plans: Plans): ReturnType<typeof listPlans> {
+  const failed = (error: unknown) =>
+    new CreditMeterError("plans-failed", "The plans function of the meter failed; see the cause.", {
+      cause: error,
+    });
+  try {
+    const listed = listPlans(plans);
+    if (!isPromise(listed)) return listed;
+    return listed.catch((error: unknown) => Promise.reject(failed(error)));
+  } catch (error) {
+    throw failed(error);
+  }
+}
+
+/** Why the response is not charged, or what its `chargeWhen` did wrong; undefined to charge it. */
+function refusalToCharge(
+  delivery: Delivery,
+  req: Request,
+  res: Response,
+  route: PricedRoute,
+  fallback: ChargeWhen | undefined,
+): Priced | undefined {
+  const chargeWhen = route.chargeWhen ?? fallback;
+  if (!chargeWhen) {
+    const reason = skipReason(delivery, req.method);
+    return reason && skip(reason);
+  }
+  try {
+    const verdict: unknown = chargeWhen(delivery, req, res);
+    if (typeof verdict === "boolean") return verdict ? undefined : skip("charge-when");
+    return priceError("chargeWhen must return true or false, and returned neither.");
+  } catch (error) {
+    return priceError(`chargeWhen threw: ${error instanceof Error ? error.message : "no Error"}.`);
+  }
+}
+
+/**
+ * Calls back once: when the handler ends the response, or after the grace time. The response's
+ * client has gone, so that Node tells nothing of it any more; its own `end` does. What the handler
+ * sets right after `end()` counts too, as it does after a response that was delivered.
+ */
+function afterHandler(res: Response, graceMs: number, callback: () => void): void {
+  let called = false;
+  const once = () => {
+    if (called) return;
+    called = true;
+    clearTimeout(timer);
+    callback();
+  };
+  const timer = setTimeout(once, graceMs);
+  const end = res.end;
+  res.end = function ended(this: Response, ...args: unknown[]) {
+    setImmediate(once);
+    return Reflect.apply(end, this, args);
+  } as typeof res.end;
+}
+
+/** Goes on at once with a value, later with a promise; what fails goes to Express. */
+function whenReady<Value>(
+  value: Value | Promise<Value>,
+  next: NextFunction,
+  proceed: (value: Value) => void,
+): void {
+  if (isPromise(value)) value.then(proceed).catch(next);
+  else proceed(value);
+}
+
+/** Of any make: an operator's promises may be another library's. */
+function isPromise<Value>(value: Value | Promise<Value>): value is Promise<Value> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}

@@ -1,0 +1,117 @@
+/** Whether a delivered response is charged, and how much: the decisions, without their timing. */
+
+import type { Request, Response } from "express";
+import type { SkipReason } from "../errors.ts";
+import type { Skip } from "../redemption.ts";
+import type { Delivery } from "./delivery.ts";
+
+/**
+ * Credits for one response: a whole number from 0 to `Number.MAX_SAFE_INTEGER`, or a synchronous
+ * function of the finished request. It runs once, after the response has ended. Whatever it returns
+ * that is no such number, a promise included, and whatever it throws, leaves the redemption
+ * `unresolved` with the reason `price-error`. 0 charges nothing.
+ *
+ * @example
+ * ```ts
+ * import type { Price } from "express-credit-meter";
+ *
+ * const byTokens: Price = (_req, res) => Math.ceil(res.locals["usage"].total_tokens / 1000);
+ * ```
+ */
+export type Price = number | PriceFunction;
+
+/** See {@link Price}. */
+export type PriceFunction = (req: Request, res: Response, delivery: Delivery) => number;
+
+/**
+ * Replaces the rule of what is charged. Without it a response is charged when its status is 2xx and
+ * it was delivered completely, or cut by the client after any byte of its body.
+ *
+ * @example
+ * ```ts
+ * import type { ChargeWhen } from "express-credit-meter";
+ *
+ * // Nobody pays for half an answer.
+ * const whole: ChargeWhen = ({ extent, status }) => extent === "complete" && status < 300;
+ * ```
+ */
+export type ChargeWhen = (delivery: Delivery, req: Request, res: Response) => boolean;
+
+/** What a price came to. */
+export type Priced =
+  | { readonly status: "priced"; readonly amount: number }
+  | Skip
+  | {
+      readonly status: "unresolved";
+      readonly reason: "price-error";
+      readonly code: "price-error";
+      readonly message: string;
+    };
+
+/** Why this response is not charged; undefined when it is. */
+export function skipReason(delivery: Delivery, method: string): SkipReason | undefined {
+  if (delivery.extent === "none") return "nothing-delivered";
+  if (method === "HEAD") return "head-request";
+  if (delivery.status < 200 || delivery.status > 299) return "not-successful";
+  if (delivery.cutBy === "server") return "cut-by-server";
+  return undefined;
+}
+
+const skipMessages: Record<SkipReason, string> = {
+  "not-successful": "The response was no success (its status is not 2xx).",
+  "head-request": "A HEAD request has no body to pay for.",
+  "nothing-delivered": "The connection ended before any byte of the body was delivered.",
+  "cut-by-server": "The server cut the response off.",
+  "price-zero": "The price is 0.",
+  "charge-when": "The chargeWhen function says so.",
+};
+
+export function skip(reason: SkipReason): Skip {
+  return { status: "skipped", reason, code: reason, message: skipMessages[reason] };
+}
+
+export function priceError(message: string): Priced {
+  return { status: "unresolved", reason: "price-error", code: "price-error", message };
+}
+
+/** Runs a price, and judges what it returns. */
+export function runPrice(price: Price, req: Request, res: Response, delivery: Delivery): Priced {
+  let amount: unknown = price;
+  if (typeof price === "function") {
+    try {
+      amount = price(req, res, delivery);
+    } catch (error) {
+      return priceError(`The price threw: ${describe(error)}. An operator supplies the amount.`);
+    }
+  }
+  if (isCredits(amount)) return amount === 0 ? skip("price-zero") : { status: "priced", amount };
+  if (isThenable(amount)) {
+    // Nobody waits for it, and its rejection must not end the process.
+    amount.then(undefined, () => {});
+    return priceError(
+      "The price returned a promise; it must return a number. Compute what it needs in the handler, put it on res.locals and read it there.",
+    );
+  }
+  return priceError(
+    `The price returned ${show(amount)}; it must return a whole number of credits from 0 to ${Number.MAX_SAFE_INTEGER}.`,
+  );
+}
+
+/** Whether a value is a whole number of credits that a JavaScript number can hold exactly. */
+export function isCredits(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : show(error);
+}
+
+function show(value: unknown): string {
+  return typeof value === "number" || value === undefined || value === null
+    ? String(value)
+    : `a value of type ${typeof value}`;
+}

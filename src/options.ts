@@ -1,0 +1,342 @@
+/** The options: their strict schema, their defaults, and the environment variables behind them. */
+
+import { z } from "zod";
+import { CreditMeterError } from "./errors.ts";
+import type { Plans } from "./guard/plans.ts";
+import type { PricedRoute } from "./middleware/meter.ts";
+import { defaultHeaders, type PaymentHeaders, type PaymentReader } from "./middleware/payment.ts";
+import { type ChargeWhen, isCredits, type Price } from "./middleware/pricing.ts";
+import type { Refuse } from "./middleware/refusal.ts";
+
+/**
+ * A row of the price table. `"free"` lets requests through unmetered: for exceptions to a wildcard,
+ * for `unlisted: "refuse"`, and for routes that carry `meter.charge()` themselves.
+ */
+export type RoutePrice =
+  | Price
+  | "free"
+  | {
+      readonly price: Price;
+      /** Credits to set aside while a request runs; told to buyers whose price is computed. */
+      readonly hold?: number | undefined;
+      /** Replaces the meter's `chargeWhen` for this route. */
+      readonly chargeWhen?: ChargeWhen | undefined;
+    };
+
+/** A logger with pino's order of arguments: the object first, then the line. */
+export interface Logger {
+  debug(object: object, message: string): void;
+  info(object: object, message: string): void;
+  warn(object: object, message: string): void;
+  error(object: object, message: string): void;
+}
+
+/** Where the credits are: one of Nevermined's environments, or an API of your own choice. */
+export type Environment =
+  | "sandbox"
+  | "live"
+  | "staging_sandbox"
+  | "staging_live"
+  | {
+      /** For the log. */
+      readonly name: string;
+      /** Such as `http://127.0.0.1:8402/api/v1`. */
+      readonly baseUrl: string;
+      /** Path of the redemption endpoint below the base URL. Default: `/protocol/plans/redeem`. */
+      readonly redeemPath?: string | undefined;
+    };
+
+/** Options of {@link creditMeter}. */
+export interface CreditMeterOptions {
+  /**
+   * The plans that pay for this API: a list, a function that returns one, or `"any"`. With `"any"` a
+   * buyer could pay with a plan of their own making.
+   */
+  readonly plans: Plans;
+  /**
+   * Prices by route, first match wins: `"POST /v1/embeddings"` with the path as Express would mount
+   * it, from the root of the application. Default: no rows.
+   */
+  readonly routes?: Readonly<Record<string, RoutePrice>> | undefined;
+  /** The seller's API key. A secret. Default: the environment variable `NVM_API_KEY`. */
+  readonly apiKey?: string | undefined;
+  /**
+   * Default: a custom one at the environment variable `NVM_BACKEND_URL`, else the one that the
+   * prefix of the API key names (`sandbox:`, `live:`, `sandbox-staging:`, `live-staging:`).
+   */
+  readonly environment?: Environment | undefined;
+  /** Other names for the three request headers, or a function that finds the payment. */
+  readonly payment?: PaymentHeaders | PaymentReader | undefined;
+  /** What happens to a route that no row names. Default: `"free"`. */
+  readonly unlisted?: "free" | "refuse" | undefined;
+  /** Answers refused requests in your own format. Default: RFC 9457 problem documents. */
+  readonly refuse?: Refuse | undefined;
+  /** Replaces the rule of which responses are charged. */
+  readonly chargeWhen?: ChargeWhen | undefined;
+  /**
+   * Milliseconds that a computed price waits for its handler after the client has gone. Default:
+   * 5,000; 0 to 600,000.
+   */
+  readonly abortGraceMs?: number | undefined;
+  /** Charges on the wire at once. Default: 16; 1 to 1,024. */
+  readonly concurrency?: number | undefined;
+  /**
+   * Redemptions under way at once, from admission to outcome; past it new requests get 503. Default:
+   * 10,000; 1 to 1,000,000.
+   */
+  readonly maxUnderWay?: number | undefined;
+  /** Bytes of the payments of those. Default: 64 MiB; at least 64 KiB. */
+  readonly maxUnderWayBytes?: number | undefined;
+  /** Milliseconds for one attempt to charge, in all. Default: 30,000; 100 to 600,000. */
+  readonly timeoutMs?: number | undefined;
+  /**
+   * Waits, in milliseconds, before a charge that was certainly not applied is sent again: drawn from
+   * 0 to `baseMs`, doubled with each attempt up to `maxMs`. Default: 250 and 30,000.
+   */
+  readonly backoff?: { readonly baseMs?: number; readonly maxMs?: number } | undefined;
+  /** Your own logger. Default: pino on standard output. */
+  readonly logger?: Logger | undefined;
+}
+
+/** The options as the rooms use them. */
+export interface Settings {
+  readonly apiKey: string;
+  readonly environment: {
+    readonly name: string;
+    readonly baseUrl: string;
+    readonly redeemPath: string;
+  };
+  readonly plans: Plans;
+  readonly routes: Readonly<Record<string, PricedRoute | "free">>;
+  readonly payment: PaymentReader | Readonly<Record<keyof typeof defaultHeaders, string>>;
+  readonly unlisted: "free" | "refuse";
+  readonly refuse: Refuse | undefined;
+  readonly chargeWhen: ChargeWhen | undefined;
+  readonly abortGraceMs: number;
+  readonly concurrency: number;
+  readonly maxUnderWay: number;
+  readonly maxUnderWayBytes: number;
+  readonly timeoutMs: number;
+  readonly backoff: { readonly baseMs: number; readonly maxMs: number };
+  readonly logger: Logger | undefined;
+}
+
+/** Base URLs by Nevermined's names for its environments, as in its SDK. */
+const baseUrls = {
+  sandbox: "https://api.sandbox.nevermined.app/api/v1",
+  live: "https://api.live.nevermined.app/api/v1",
+  staging_sandbox: "https://api.sandbox.nevermined.dev/api/v1",
+  staging_live: "https://api.live.nevermined.dev/api/v1",
+} as const;
+
+/** Prefixes of API keys that name their environment, as in Nevermined's SDK. */
+const environmentsByPrefix: Readonly<Record<string, keyof typeof baseUrls>> = {
+  sandbox: "sandbox",
+  live: "live",
+  "sandbox-staging": "staging_sandbox",
+  "live-staging": "staging_live",
+};
+
+const defaultRedeemPath = "/protocol/plans/redeem";
+
+const aFunction = <T>() =>
+  z.custom<T>((value) => typeof value === "function", "must be a function");
+const wholeNumber = (from: number, to: number) =>
+  z.int(`must be a whole number from ${from} to ${to}`).min(from).max(to);
+const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "must be an HTTP header name");
+
+const price = z.custom<Price>(
+  (value) => isCredits(value) || typeof value === "function",
+  "must be a whole number of credits from 0 upwards, or a synchronous function that returns one",
+);
+const hold = z.custom<number>(isCredits, "must be a whole number of credits from 0 upwards");
+
+/** A price with what may go with it; also what `meter.charge()` takes. */
+const pricedRoute = z.strictObject({
+  price,
+  hold: hold.optional(),
+  chargeWhen: aFunction<ChargeWhen>().optional(),
+});
+
+const optionsSchema = z.strictObject({
+  plans: z.union(
+    [
+      z.literal("any"),
+      z.array(z.string().min(1)).min(1),
+      aFunction<Extract<Plans, () => unknown>>(),
+    ],
+    'must list the ids of the plans that this API sells, be a function that returns that list, or be "any" (then a buyer could pay with a plan of their own making)',
+  ),
+  routes: z.record(z.string(), z.unknown()).optional(),
+  apiKey: z.string().optional(),
+  environment: z
+    .union(
+      [
+        z.enum(["sandbox", "live", "staging_sandbox", "staging_live"]),
+        z.strictObject({
+          name: z.string().min(1),
+          baseUrl: z.url({ protocol: /^https?$/ }),
+          redeemPath: z.string().startsWith("/").optional(),
+        }),
+      ],
+      'must be "sandbox", "live", "staging_sandbox", "staging_live" or { name, baseUrl } with an http or https URL',
+    )
+    .optional(),
+  payment: z
+    .union(
+      [
+        aFunction<PaymentReader>(),
+        z.strictObject({
+          planId: headerName.optional(),
+          holderAddress: headerName.optional(),
+          proof: headerName.optional(),
+        }),
+      ],
+      "must be a function, or header names as { planId, holderAddress, proof }",
+    )
+    .optional(),
+  unlisted: z.enum(["free", "refuse"], 'must be "free" or "refuse"').optional(),
+  refuse: aFunction<Refuse>().optional(),
+  chargeWhen: aFunction<ChargeWhen>().optional(),
+  abortGraceMs: wholeNumber(0, 600_000).default(5_000),
+  concurrency: wholeNumber(1, 1_024).default(16),
+  maxUnderWay: wholeNumber(1, 1_000_000).default(10_000),
+  maxUnderWayBytes: wholeNumber(64 * 1024, 2 ** 40).default(64 * 1024 * 1024),
+  timeoutMs: wholeNumber(100, 600_000).default(30_000),
+  backoff: z
+    .strictObject({
+      baseMs: wholeNumber(1, 60_000).default(250),
+      maxMs: wholeNumber(1, 3_600_000).default(30_000),
+    })
+    .prefault({}),
+  logger: z
+    .custom<Logger>(
+      (value) =>
+        ["debug", "info", "warn", "error"].every(
+          (level) => typeof (value as Record<string, unknown> | null)?.[level] === "function",
+        ),
+      "must be a pino logger, or have pino's methods debug, info, warn and error",
+    )
+    .optional(),
+});
+
+/**
+ * Checks the options strictly and fills in the defaults.
+ *
+ * @param variables environment variables, `process.env` outside of tests
+ * @throws {CreditMeterError} `option-invalid`, `api-key-missing`, `environment-unknown`,
+ * `price-invalid`
+ */
+export function readOptions(
+  options: unknown,
+  variables: Readonly<Record<string, string | undefined>>,
+): Settings {
+  const parsed = optionsSchema.safeParse(options);
+  if (!parsed.success) throw optionError(parsed.error.issues);
+  const { payment, routes, ...rest } = parsed.data;
+  const apiKey = (rest.apiKey ?? variables["NVM_API_KEY"] ?? "").trim();
+  if (apiKey === "") {
+    throw new CreditMeterError(
+      "api-key-missing",
+      "The API key is missing. Set the environment variable NVM_API_KEY or the option apiKey to the key of the plan's seller.",
+    );
+  }
+  return {
+    ...rest,
+    apiKey,
+    environment: chooseEnvironment(rest.environment, apiKey, variables["NVM_BACKEND_URL"]),
+    routes: Object.fromEntries(
+      Object.entries(routes ?? {}).map(([key, value]) => [
+        key,
+        value === "free" ? "free" : readPrice(value, `routes["${key}"]`),
+      ]),
+    ),
+    payment:
+      typeof payment === "function"
+        ? payment
+        : {
+            planId: payment?.planId ?? defaultHeaders.planId,
+            holderAddress: payment?.holderAddress ?? defaultHeaders.holderAddress,
+            proof: payment?.proof ?? defaultHeaders.proof,
+          },
+    unlisted: rest.unlisted ?? "free",
+    refuse: rest.refuse,
+    chargeWhen: rest.chargeWhen,
+    logger: rest.logger,
+  };
+}
+
+/**
+ * Checks a price, alone or with what goes with it.
+ *
+ * @param where how to name it in the error
+ * @throws {CreditMeterError} `price-invalid`
+ */
+export function readPrice(value: unknown, where: string): PricedRoute {
+  const whole =
+    typeof value === "object" && value !== null && "price" in value ? value : { price: value };
+  const parsed = pricedRoute.safeParse(whole);
+  if (parsed.success) return parsed.data;
+  const wrong = parsed.error.issues.map((issue) => describeIssue(issue, pricedRoute)).join("; ");
+  const given = typeof value === "number" || typeof value === "string" ? ` It is ${value}.` : "";
+  throw new CreditMeterError("price-invalid", `Mend ${where}: ${wrong}.${given}`);
+}
+
+function chooseEnvironment(
+  chosen: Environment | undefined,
+  apiKey: string,
+  backendUrl: string | undefined,
+): Settings["environment"] {
+  const prefix = apiKey.slice(0, Math.max(0, apiKey.indexOf(":")));
+  const ofKey = Object.hasOwn(environmentsByPrefix, prefix)
+    ? environmentsByPrefix[prefix]
+    : undefined;
+  const named = chosen ?? (backendUrl ? { name: "custom", baseUrl: backendUrl } : ofKey);
+  if (named === undefined) {
+    throw new CreditMeterError(
+      "environment-unknown",
+      'The environment is not known, and the API key does not name it. Set the option environment to "sandbox" for trying out or "live" for real credits.',
+    );
+  }
+  if (typeof named === "string") {
+    if (ofKey && ofKey !== named) {
+      throw new CreditMeterError(
+        "environment-unknown",
+        `The environment is "${named}", but the API key is one of "${ofKey}". Use the key of that environment, or change the option environment.`,
+      );
+    }
+    return { name: named, baseUrl: baseUrls[named], redeemPath: defaultRedeemPath };
+  }
+  const checked = z.url({ protocol: /^https?$/ }).safeParse(named.baseUrl);
+  if (!checked.success) {
+    throw new CreditMeterError(
+      "environment-unknown",
+      "The environment variable NVM_BACKEND_URL must be an http or https URL.",
+    );
+  }
+  return {
+    name: named.name,
+    baseUrl: named.baseUrl.replace(/\/+$/, ""),
+    redeemPath: ("redeemPath" in named && named.redeemPath) || defaultRedeemPath,
+  };
+}
+
+type Issue = z.core.$ZodIssue;
+
+function optionError(issues: readonly Issue[]): CreditMeterError {
+  const wrong = issues.map((issue) => describeIssue(issue, optionsSchema)).join("; ");
+  return new CreditMeterError("option-invalid", `Mend the options of creditMeter: ${wrong}.`);
+}
+
+function describeIssue(issue: Issue, schema: { shape: object }): string {
+  const path = issue.path.join(".");
+  if (issue.code === "unrecognized_keys") {
+    const known = path === "" ? `; there are ${Object.keys(schema.shape).join(", ")}` : "";
+    return `there is no option ${issue.keys.map((key) => [...issue.path, key].join(".")).join(", ")}${known}`;
+  }
+  return path === "" ? `they ${issue.message}` : `${path} ${lowerFirst(issue.message)}`;
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,126 @@
+/**
+ * What people are told: one structured line a redemption, the listeners, and what needs attention.
+ * No line holds a proof or a key: they are never given to this file.
+ */
+
+import type { Logger } from "./options.ts";
+import type { Answer, Redemption } from "./redemption.ts";
+
+export interface Report {
+  settled(redemption: Redemption): void;
+  /** A charge that must be sent again; null when the ledger answers. */
+  trouble(trouble: Extract<Answer, { status: "pending" }> | null): void;
+  unsent(redemption: Redemption): void;
+  mismatch(mismatch: {
+    method: string;
+    path: string;
+    matched: string | undefined;
+    reached: string;
+  }): void;
+  unusedRoutes(keys: readonly string[]): void;
+  anyPlan(): void;
+  plainHttp(baseUrl: string): void;
+}
+
+export function createReport(
+  logger: Logger,
+  listeners: ReadonlySet<(redemption: Redemption) => unknown>,
+): Report {
+  /** An outage is told when it begins, when its kind changes, and when it ends: not at each charge. */
+  let troubled: string | undefined;
+  const mismatches = new Set<string>();
+
+  function call(listener: (redemption: Redemption) => unknown, redemption: Redemption) {
+    const failed = (error: unknown) => {
+      logger.error(
+        { err: error, redemptionId: redemption.redemptionId },
+        "A listener for redemptions failed; the redemption itself is not affected.",
+      );
+    };
+    try {
+      const result = listener(redemption);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  return {
+    settled(redemption) {
+      logger[levelOf(redemption)](lineOf(redemption), redemption.message);
+      for (const listener of listeners) call(listener, redemption);
+    },
+
+    trouble(trouble) {
+      if (trouble?.reason === troubled) return;
+      if (trouble) {
+        const { reason, code, message } = trouble;
+        const level = reason === "configuration-fault" ? "error" : "warn";
+        logger[level]({ reason, code }, `Charges wait to be sent again: ${message}`);
+      } else {
+        logger.info({ reason: troubled }, "The ledger answers again; waiting charges are sent.");
+      }
+      troubled = trouble?.reason;
+    },
+
+    unsent(redemption) {
+      logger.error(
+        lineOf(redemption),
+        "The meter closed before this charge was sent; it is only in this line now.",
+      );
+    },
+
+    mismatch(mismatch) {
+      const key = `${mismatch.matched} ${mismatch.reached}`;
+      if (mismatches.has(key)) return;
+      mismatches.add(key);
+      logger.warn(
+        mismatch,
+        `A request was priced as ${mismatch.matched ?? "free"}, but the route of "${mismatch.reached}" answered it. Mount the meter behind whatever rewrites req.url, or put the rows into the order of the routes.`,
+      );
+    },
+
+    unusedRoutes(keys) {
+      if (keys.length === 0) return;
+      logger.warn(
+        { routes: keys },
+        "Some rows of the price table never matched a request; check them for misspelt paths.",
+      );
+    },
+
+    anyPlan() {
+      logger.warn(
+        {},
+        'plans is "any": a buyer can pay with a plan of their own making. List the plans that you sell.',
+      );
+    },
+
+    plainHttp(baseUrl) {
+      logger.warn(
+        { baseUrl },
+        "The API key is sent over plain HTTP to another machine. Use https.",
+      );
+    },
+  };
+}
+
+function levelOf({ status, short }: Redemption): "debug" | "info" | "warn" | "error" {
+  if (status === "failed") return "error";
+  if (status === "unresolved" || short) return "warn";
+  return status === "skipped" ? "debug" : "info";
+}
+
+function lineOf(redemption: Redemption) {
+  const { redemptionId, status, planId, holderAddress, route, environment } = redemption;
+  const { code, reason } = redemption.error ?? {};
+  return {
+    redemptionId,
+    status,
+    planId,
+    holderAddress,
+    route,
+    environment,
+    ...redemption.redemption,
+    ...(reason && { reason, code }),
+  };
+}

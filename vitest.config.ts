@@ -1,0 +1,31 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Everything runs on the Express that package.json names; what knows Express (`test/middleware`)
+ * runs a second time with every `import "express"` answered by Express 4.
+ */
+export default defineConfig({
+  test: {
+    testTimeout: 20_000,
+    hookTimeout: 20_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "express-5",
+          include: ["test/**/*.test.ts"],
+          setupFiles: ["test/setup.ts"],
+        },
+      },
+      {
+        extends: true,
+        resolve: { alias: [{ find: /^express$/, replacement: "express4" }] },
+        test: {
+          name: "express-4",
+          include: ["test/middleware/**/*.test.ts"],
+          setupFiles: ["test/setup.ts"],
+        },
+      },
+    ],
+  },
+});
