@@ -145,6 +145,8 @@ const wholeNumber = (from: number, to: number) =>
   z.int(`must be a whole number from ${from} to ${to}`).min(from).max(to);
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "must be an HTTP header name");
 
+const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
+
 const price = z.custom<Price>(
   (value) => isCredits(value) || typeof value === "function",
   "must be a whole number of credits from 0 upwards, or a synchronous function that returns one",
@@ -158,67 +160,71 @@ const pricedRoute = z.strictObject({
   chargeWhen: aFunction<ChargeWhen>().optional(),
 });
 
-const optionsSchema = z.strictObject({
-  plans: z.union(
-    [
-      z.literal("any"),
-      z.array(z.string().min(1)).min(1),
-      aFunction<Extract<Plans, () => unknown>>(),
-    ],
-    'must list the ids of the plans that this API sells, be a function that returns that list, or be "any" (then a buyer could pay with a plan of their own making)',
-  ),
-  routes: z.record(z.string(), z.unknown()).optional(),
-  apiKey: z.string().optional(),
-  environment: z
-    .union(
-      [
-        z.enum(["sandbox", "live", "staging_sandbox", "staging_live"]),
-        z.strictObject({
-          name: z.string().min(1),
-          baseUrl: z.url({ protocol: /^https?$/ }),
-          redeemPath: z.string().startsWith("/").optional(),
-        }),
-      ],
-      'must be "sandbox", "live", "staging_sandbox", "staging_live" or { name, baseUrl } with an http or https URL',
-    )
-    .optional(),
-  payment: z
-    .union(
-      [
-        aFunction<PaymentReader>(),
-        z.strictObject({
-          planId: headerName.optional(),
-          holderAddress: headerName.optional(),
-          proof: headerName.optional(),
-        }),
-      ],
-      "must be a function, or header names as { planId, holderAddress, proof }",
-    )
-    .optional(),
-  unlisted: z.enum(["free", "refuse"], 'must be "free" or "refuse"').optional(),
-  refuse: aFunction<Refuse>().optional(),
-  chargeWhen: aFunction<ChargeWhen>().optional(),
-  abortGraceMs: wholeNumber(0, 600_000).default(5_000),
-  concurrency: wholeNumber(1, 1_024).default(16),
-  maxUnderWay: wholeNumber(1, 1_000_000).default(10_000),
-  maxUnderWayBytes: wholeNumber(64 * 1024, 2 ** 40).default(64 * 1024 * 1024),
-  timeoutMs: wholeNumber(100, 600_000).default(30_000),
-  backoff: z
-    .strictObject({
-      baseMs: wholeNumber(1, 60_000).default(250),
-      maxMs: wholeNumber(1, 3_600_000).default(30_000),
-    })
-    .prefault({}),
-  logger: z
-    .custom<Logger>(
+const optionsSchema = z.strictObject(
+  {
+    plans: z.custom<Plans>(
       (value) =>
-        ["debug", "info", "warn", "error"].every(
-          (level) => typeof (value as Record<string, unknown> | null)?.[level] === "function",
-        ),
-      "must be a pino logger, or have pino's methods debug, info, warn and error",
-    )
-    .optional(),
-});
+        value === "any" ||
+        typeof value === "function" ||
+        (Array.isArray(value) &&
+          value.length > 0 &&
+          value.every((plan) => typeof plan === "string" && plan !== "")),
+      'must list the ids of the plans that this API sells, be a function that returns that list, or be "any" (then a buyer could pay with a plan of their own making)',
+    ),
+    routes: z.record(z.string(), z.unknown()).optional(),
+    apiKey: z.string().optional(),
+    environment: z
+      .union(
+        [
+          z.enum(["sandbox", "live", "staging_sandbox", "staging_live"]),
+          z.strictObject({
+            name: z.string().min(1),
+            baseUrl: httpUrl,
+            redeemPath: z.string().startsWith("/").optional(),
+          }),
+        ],
+        'must be "sandbox", "live", "staging_sandbox", "staging_live" or { name, baseUrl } with an http or https URL',
+      )
+      .optional(),
+    payment: z
+      .union(
+        [
+          aFunction<PaymentReader>(),
+          z.strictObject({
+            planId: headerName.optional(),
+            holderAddress: headerName.optional(),
+            proof: headerName.optional(),
+          }),
+        ],
+        "must be a function, or header names as { planId, holderAddress, proof }",
+      )
+      .optional(),
+    unlisted: z.enum(["free", "refuse"], 'must be "free" or "refuse"').optional(),
+    refuse: aFunction<Refuse>().optional(),
+    chargeWhen: aFunction<ChargeWhen>().optional(),
+    abortGraceMs: wholeNumber(0, 600_000).default(5_000),
+    concurrency: wholeNumber(1, 1_024).default(16),
+    maxUnderWay: wholeNumber(1, 1_000_000).default(10_000),
+    maxUnderWayBytes: wholeNumber(64 * 1024, 2 ** 40).default(64 * 1024 * 1024),
+    timeoutMs: wholeNumber(100, 600_000).default(30_000),
+    backoff: z
+      .strictObject({
+        baseMs: wholeNumber(1, 60_000).default(250),
+        maxMs: wholeNumber(1, 3_600_000).default(30_000),
+      })
+      .prefault({}),
+    logger: z
+      .custom<Logger>(
+        (value) =>
+          ["debug", "info", "warn", "error"].every(
+            (level) => typeof (value as Record<string, unknown> | null)?.[level] === "function",
+          ),
+        "must be a pino logger, or have pino's methods debug, info, warn and error",
+      )
+      .optional(),
+  },
+  "must be an object with at least plans and routes",
+);
 
 /**
  * Checks the options strictly and fills in the defaults.
@@ -234,7 +240,7 @@ export function readOptions(
   const parsed = optionsSchema.safeParse(options);
   if (!parsed.success) throw optionError(parsed.error.issues);
   const { payment, routes, ...rest } = parsed.data;
-  const apiKey = (rest.apiKey ?? variables["NVM_API_KEY"] ?? "").trim();
+  const apiKey = (rest.apiKey ?? variables.NVM_API_KEY ?? "").trim();
   if (apiKey === "") {
     throw new CreditMeterError(
       "api-key-missing",
@@ -244,7 +250,7 @@ export function readOptions(
   return {
     ...rest,
     apiKey,
-    environment: chooseEnvironment(rest.environment, apiKey, variables["NVM_BACKEND_URL"]),
+    environment: chooseEnvironment(rest.environment, apiKey, variables.NVM_BACKEND_URL),
     routes: Object.fromEntries(
       Object.entries(routes ?? {}).map(([key, value]) => [
         key,
@@ -307,7 +313,7 @@ function chooseEnvironment(
     }
     return { name: named, baseUrl: baseUrls[named], redeemPath: defaultRedeemPath };
   }
-  const checked = z.url({ protocol: /^https?$/ }).safeParse(named.baseUrl);
+  const checked = httpUrl.safeParse(named.baseUrl);
   if (!checked.success) {
     throw new CreditMeterError(
       "environment-unknown",

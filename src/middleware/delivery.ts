@@ -42,7 +42,8 @@ export function watchDelivery(
   const onSocket = () => {
     bytesBefore = socket.bytesWritten;
   };
-  const onFinish = () => claim(socket.destroyed);
+  // A write that failed calls `finish` back before the socket is destroyed.
+  const onFinish = () => claim(socket.destroyed || socket.errored !== null);
   const onClose = () => claim(true);
   const onRequestClose = () => {
     // A request that was read to its end can be destroyed while its response goes on.

@@ -68,7 +68,7 @@ export function checkPayment(
     return {
       ok: false,
       code: "payment-required",
-      detail: `This request must be paid with credits. Add ${missing.map(nameOf).join(" and ")}.`,
+      detail: `This request must be paid with credits. Add ${inEnglish.format(missing.map(nameOf))}.`,
     };
   }
   for (const field of fields) {
@@ -106,6 +106,8 @@ const checks: Record<Field, (value: string) => string | undefined> = {
     }
   },
 };
+
+const inEnglish = new Intl.ListFormat("en");
 
 function malformed(detail: string): PaymentReading {
   return { ok: false, code: "payment-malformed", detail };

@@ -4,6 +4,7 @@
  * dies is gone.
  */
 
+import { setMaxListeners } from "node:events";
 import type { Answer, Charge } from "../redemption.ts";
 import { type Backoff, waitBeforeRetry } from "./backoff.ts";
 import type { Door, Outcome } from "./door.ts";
@@ -32,6 +33,8 @@ export function createRedeemer(options: RedeemerOptions): Door {
   const waiting = new Map<Job, NodeJS.Timeout>();
   const sending = new Map<Job, Promise<void>>();
   const stopping = new AbortController();
+  // Every charge on the wire listens to it: no leak, of which Node would warn at eleven.
+  setMaxListeners(0, stopping.signal);
 
   const tell = (job: Job, change: Outcome["change"]) =>
     options.tell({ kind: "outcome", redemptionId: job.charge.redemptionId, change });
