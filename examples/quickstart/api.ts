@@ -106,11 +106,9 @@ function readChat(body: unknown): ChatRequest {
 /** OpenAI's clients read `error.message` and `error.code`. */
 const inOpenAIsFormat: Refuse = (problem, _req, res) => {
   const { detail, code, price, hold, plans } = problem;
-  res
-    .status(problem.status)
-    .json({
-      error: { message: detail, type: "payment_error", param: null, code, price, hold, plans },
-    });
+  res.status(problem.status).json({
+    error: { message: detail, type: "payment_error", param: null, code, price, hold, plans },
+  });
 };
 
 const errorsInOpenAIsFormat: ErrorRequestHandler = (error, _req, res, next) => {

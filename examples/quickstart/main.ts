@@ -89,12 +89,10 @@ function portFrom(variable: string, fallback: number): number {
   throw new Error(`${variable} must be a port from 0 to 65535; it is "${value}".`);
 }
 
-main().catch((error: NodeJS.ErrnoException & { port?: number }) => {
-  const inUse = error.code === "EADDRINUSE";
-  console.error(
-    inUse
-      ? `Port ${error.port} is in use. Choose others: PORT=3001 LEDGER_PORT=8403 npm start`
-      : error.message,
-  );
+main().catch((error: NodeJS.ErrnoException) => {
+  console.error(error.message);
+  if (error.code === "EADDRINUSE") {
+    console.error("Choose other ports: PORT=3001 LEDGER_PORT=8403 npm start");
+  }
   process.exitCode = 1;
 });
