@@ -94,10 +94,14 @@ export interface FaultTarget {
  * details.
  *
  * @example
+ * ```ts
+ * import type { FaultRates } from "express-credit-meter/ledger";
+ *
  * const faults: FaultRates = {
  *   "drop-after-applying": 0.05,
  *   "delay-before-applying": { rate: 0.5, ms: [5, 50] },
  * };
+ * ```
  */
 export type FaultRates = {
   [Name in FaultName]?: number | ({ rate: number } & FaultTarget & FaultDetails[Name]);

@@ -54,8 +54,13 @@ export interface Ledger {
    * says, in order and nothing by chance, until it is used up.
    *
    * @example
+   * ```ts
+   * import { createLedger } from "express-credit-meter/ledger";
+   *
+   * const ledger = await createLedger();
    * ledger.failNext("drop-after-applying", { times: 2 });
    * ledger.failNext("error-before-applying", { status: 503, on: "balance" });
+   * ```
    */
   failNext<Name extends FaultName>(name: Name, script?: Script & FaultDetails[Name]): void;
   /** Resolves as soon as at least `count` (default 1) requests hang. */
@@ -83,11 +88,15 @@ const movementSchema = z.strictObject({
  * own: for trying out, tests and benchmarks. Credits are whole numbers in double-entry accounts.
  *
  * @example
+ * ```ts
+ * import { createLedger } from "express-credit-meter/ledger";
+ *
  * const ledger = await createLedger();
  * ledger.mint({ planId: "did:nv:demo", holderAddress: "0xAb5801a7", amount: 100 });
  * // A client redeems at ledger.baseUrl with the key ledger.key …
  * ledger.burns(); // [{ burnId: 2, planId: "did:nv:demo", amount: 5, … }]
  * await ledger.close();
+ * ```
  */
 export async function createLedger(options: LedgerOptions = {}): Promise<Ledger> {
   const read = readOptions(options);
