@@ -58,7 +58,7 @@ export function readOutcome(exchange: Exchange, requestedAmount: number, now: nu
           status: "pending",
           reason: "ledger-unreachable",
           code,
-          message: `The ledger could not be reached (${said}); nothing was sent.`,
+          message: `Nothing was sent to the ledger (${said}).`,
         };
   }
 
@@ -66,28 +66,29 @@ export function readOutcome(exchange: Exchange, requestedAmount: number, now: nu
   const body = readObject(answer.body);
   const error = errorReply.parse(body ?? {});
   const code = error.code ?? `HTTP_${status}`;
-  const said = error.message ?? error.error ?? `HTTP status ${status}`;
+  const said = error.message || error.error || `HTTP status ${status}`;
 
   if (status === 200 || status === 201) {
+    if (body?.success === false) return refused(code, said);
     const reply = redeemReply.safeParse(body);
-    if (!reply.success) {
-      return lost(code, `The ledger answered ${status} with a body that cannot be read.`);
-    }
-    if (reply.data.success === false) return refused(code, said);
-    return completed(reply.data, requestedAmount);
+    if (reply.success) return completed(reply.data, requestedAmount);
+    const why = fault ? ` (${fault.message})` : "";
+    return lost(
+      fault?.code ?? code,
+      `The ledger answered ${status} with a body that cannot be read${why}.`,
+    );
   }
   if (status === 402) return refused(code, said, "insufficient-credits");
 
-  const aboutTheKey = status === 401 || (status === 403 && keyCode.test(code));
-  const routeMissing = status === 404 && /\bCannot POST\b/.test(error.message ?? answer.body ?? "");
+  const mayBeDomain = status === 400 || status === 403 || status === 404;
+  const aboutTheKey = status === 401 || (mayBeDomain && keyCode.test(code));
+  if (mayBeDomain && domainCode.test(code) && !aboutTheKey) return refused(code, said);
+  const routeMissing = status === 404 && /\bCannot POST\b/.test(error.message || answer.body || "");
   if (aboutTheKey || routeMissing) {
-    const mend = routeMissing
-      ? "The ledger has no such endpoint; check the base URL and the redeem path of the environment."
-      : "The ledger does not accept the API key; check that it is valid, of this environment, and that its owner sells the plan.";
+    const mend = aboutTheKey
+      ? "The ledger does not accept the API key; check that it is valid, of this environment, and that its owner sells the plan."
+      : "The ledger has no such endpoint; check the base URL and the redeem path of the environment.";
     return { status: "pending", reason: "configuration-fault", code, message: `${mend} (${said})` };
-  }
-  if ((status === 400 || status === 403 || status === 404) && domainCode.test(code)) {
-    return refused(code, said);
   }
   if (status === 429 || (status === 503 && retryableCodes.has(code))) {
     return {
@@ -158,10 +159,13 @@ function lost(code: string, message: string): Answer {
   return { status: "unresolved", reason: "answer-lost", code, message };
 }
 
-/** RFC 9110, section 10.2.3: seconds, or an HTTP date. */
+/**
+ * RFC 9110, section 10.2.3: seconds, or an HTTP date in the one form that may still be sent.
+ * `Date.parse` alone would find a year in any garbage that holds a number.
+ */
 function retryAfter(header: string | string[] | undefined, now: number): { retryAfterMs?: number } {
-  const value = Array.isArray(header) ? header[0] : header;
-  if (value === undefined) return {};
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - now;
+  const value = (Array.isArray(header) ? header[0] : header)?.trim() ?? "";
+  const isDate = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(value);
+  const ms = isDate ? Date.parse(value) - now : /^\d+$/.test(value) ? Number(value) * 1000 : 0;
   return Number.isFinite(ms) && ms > 0 ? { retryAfterMs: ms } : {};
 }

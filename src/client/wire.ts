@@ -39,6 +39,9 @@ export const redeemReply = z.looseObject({
   remainingBalance: ledgerCredits.nullish().catch(null),
 });
 
+/** NestJS, on which Nevermined's backend runs, gives the faults of a validation as an array. */
+const words = z.union([z.string(), z.array(z.string()).transform((several) => several.join("; "))]);
+
 /**
  * An error of Nevermined's backend (`code` as `BCK.NAMESPACE.NNNN`, `message`), or the generic
  * `{ success: false, error, statusCode }`. Only what is read here; anything else may come along.
@@ -49,14 +52,18 @@ export const errorReply = z.looseObject({
     .regex(/^[\w.-]{1,64}$/)
     .optional()
     .catch(undefined),
-  message: z.string().optional().catch(undefined),
-  error: z.string().optional().catch(undefined),
+  message: words.optional().catch(undefined),
+  error: words.optional().catch(undefined),
 });
 
 /** The exact bytes of a charge on the wire. Throws where the charge breaks the contract. */
 export function encodeRedeem(charge: Charge): string {
   const { planId, holderAddress, amount, proof } = charge;
-  return JSON.stringify(redeemRequest.parse({ planId, holderAddress, amount, proof }));
+  const checked = redeemRequest.safeParse({ planId, holderAddress, amount, proof });
+  if (checked.success) return JSON.stringify(checked.data);
+  const wrong = checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  const error = new TypeError(`this charge breaks the ledger's contract: ${wrong.join("; ")}`);
+  throw Object.assign(error, { code: "CHARGE_INVALID" });
 }
 
 /** A JSON object, or undefined for anything else: HTML, a cut document, an array, `null`. */

@@ -1,0 +1,42 @@
+import { randomUUID } from "node:crypto";
+import {
+  createNeverminedClient,
+  type NeverminedClient,
+  type NeverminedClientOptions,
+} from "../../src/client/nevermined.ts";
+import type { Charge } from "../../src/redemption.ts";
+
+export const apiKey = "nvm:eyJhbGciOiJFUzI1NksifQ.key-of-the-seller.c2lnbmF0dXJl";
+
+export function aCharge(fields: Partial<Charge> = {}): Charge {
+  return {
+    redemptionId: randomUUID(),
+    planId: "105906633592154016712415751065229",
+    holderAddress: "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01",
+    proof: `0x${"5e1f".repeat(33)}`,
+    amount: 10,
+    ...fields,
+  };
+}
+
+const open = new Set<NeverminedClient>();
+
+export function aClient(options: Partial<NeverminedClientOptions> = {}): NeverminedClient {
+  const client = createNeverminedClient({
+    baseUrl: "http://ledger.test/api/v1",
+    redeemPath: "/protocol/plans/redeem",
+    apiKey,
+    connections: 4,
+    timeoutMs: 10_000,
+    now: Date.now,
+    ...options,
+  });
+  open.add(client);
+  return client;
+}
+
+/** To be called after each test. */
+export async function closeClients(): Promise<void> {
+  await Promise.all([...open].map((client) => client.close()));
+  open.clear();
+}
