@@ -95,7 +95,11 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
   const logger = settings.logger ?? defaultLogger();
   const listeners = new Set<RedemptionListener>();
   const report = createReport(logger, listeners);
-  const routes = createRouteTable(settings.routes, (value) => value === "free");
+  const routes = createRouteTable(
+    settings.routes,
+    (value) => value === "free",
+    (value) => (value !== "free" && typeof value.price === "number" ? value.price : undefined),
+  );
 
   const client = createNeverminedClient({
     ...settings.environment,

@@ -76,7 +76,7 @@ export function createReport(
       mismatches.add(key);
       logger.warn(
         mismatch,
-        `A request was priced as ${mismatch.matched ?? "free"}, but the route of "${mismatch.reached}" answered it. Mount the meter behind whatever rewrites req.url, or put the rows into the order of the routes.`,
+        `A request was priced as ${mismatch.matched ?? "free"}, but the route of "${mismatch.reached}" answered it. Either req.url was rewritten behind the meter, or the rows stand in another order than the routes, or the path was spelt so that it could mean both.`,
       );
     },
 
