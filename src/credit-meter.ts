@@ -1,12 +1,14 @@
 /** The composition root: wires the rooms. The only file that sees them all. */
 
-import express, { type Request, type RequestHandler } from "express";
+import express, { type Request, type RequestHandler, type Router } from "express";
 import pino from "pino";
-import { createNeverminedClient } from "./client/nevermined.ts";
 import { CreditMeterError } from "./errors.ts";
 import { createMeter } from "./middleware/meter.ts";
 import { readHeaders } from "./middleware/payment.ts";
+import { createReceipts } from "./middleware/receipts.ts";
 import { createRouteTable } from "./middleware/route-table.ts";
+import { openDoor } from "./open-door.ts";
+import { createOperator, type OperatedRedemptions } from "./operator.ts";
 import {
   type CreditMeterOptions,
   type Logger,
@@ -14,8 +16,7 @@ import {
   readOptions,
   readPrice,
 } from "./options.ts";
-import { createRedeemer } from "./redeemer/redeemer.ts";
-import { createRedemptions } from "./redeemer/redemptions.ts";
+import { createRedemptions, type RefusalToOpen, receiptOf } from "./redeemer/redemptions.ts";
 import type { Redemption } from "./redemption.ts";
 import { createReport } from "./report.ts";
 
@@ -43,6 +44,26 @@ export interface CreditMeter extends RequestHandler {
   on(event: "redemption", listener: RedemptionListener): this;
   /** Takes a listener off again. */
   off(event: "redemption", listener: RedemptionListener): this;
+  /** Redemptions in the journal, and what a person may decide about unresolved ones. */
+  readonly redemptions: OperatedRedemptions;
+  /** How it goes: for a health check, or to see why requests are refused. */
+  health(): MeterHealth;
+  /**
+   * A router that tells whoever holds the id of a redemption what became of it: `GET /:id`, and
+   * `GET /:id?wait=5` to wait up to so many seconds (30 at the most). Mount it before the meter.
+   *
+   * @example
+   * ```ts
+   * import express from "express";
+   * import { creditMeter } from "express-credit-meter";
+   *
+   * const app = express();
+   * const meter = creditMeter({ environment: "sandbox", plans: ["1059"] });
+   * app.use("/redemptions", meter.receipts());
+   * app.use(meter);
+   * ```
+   */
+  receipts(): Router;
   /**
    * Waits until every request admitted so far is answered and its charge settled: for tests, or
    * before a report. Waits without a limit where the ledger is away.
@@ -67,7 +88,31 @@ export interface CloseOptions {
 /** Listens to settled redemptions. May be async; its rejection is logged. */
 export type RedemptionListener = (redemption: Redemption) => unknown;
 
+/** How a meter is doing. */
+export interface MeterHealth {
+  /** Whether new metered requests are admitted. */
+  readonly accepting: boolean;
+  /** The code with which they are refused; null while they are admitted. */
+  readonly refusing: RefusalToOpen | null;
+  /** What is wrong with the journal, in one sentence; null where nothing is. */
+  readonly problem: string | null;
+  /** Why sending pauses, as in the log; null while it does not. */
+  readonly paused: string | null;
+  /** Charges in the journal that wait to be sent: how many, and of how many bytes. */
+  readonly pending: number;
+  readonly pendingBytes: number;
+  /** ISO 8601 time since which the oldest of them waits; null where none does. */
+  readonly oldestPendingAt: string | null;
+  /** Charges on the wire. */
+  readonly sending: number;
+  /** Charges that a person must decide about. */
+  readonly unresolved: number;
+}
+
 const defaultDeadlineMs = 10_000;
+
+/** Milliseconds that a request waits for the journal, where it must, before it is refused. */
+const journalWaitMs = 5_000;
 
 /**
  * Makes a meter: a middleware that charges the plan credits of whoever sends a request, after its
@@ -101,29 +146,15 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     (value) => (value !== "free" && typeof value.price === "number" ? value.price : undefined),
   );
 
-  const client = createNeverminedClient({
-    ...settings.environment,
-    apiKey: settings.apiKey,
-    connections: settings.concurrency,
-    timeoutMs: settings.timeoutMs,
-    now: Date.now,
-  });
   const redemptions = createRedemptions({
+    ...settings,
     environment: settings.environment.name === "live" ? "production" : "test",
-    maxUnderWay: settings.maxUnderWay,
-    maxUnderWayBytes: settings.maxUnderWayBytes,
-    openDoor: (tell) =>
-      createRedeemer({
-        concurrency: settings.concurrency,
-        backoff: settings.backoff,
-        send: client.redeem,
-        end: client.close,
-        tell,
-        random: Math.random,
-      }),
+    openDoor: (tell) => openDoor(settings, report, tell),
     onSettled: report.settled,
     onTrouble: report.trouble,
     onUnsent: report.unsent,
+    onHealth: report.health,
+    onRecovered: report.recovered,
     now: Date.now,
   });
   const { payment } = settings;
@@ -133,6 +164,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     readPayment:
       typeof payment === "function" ? { by: payment } : (req) => readHeaders(req, payment),
     redemptions,
+    strict: settings.durability === "strict",
+    journalWaitMs,
     onMismatch: report.mismatch,
     checkSetup: checkExpress,
   });
@@ -157,6 +190,31 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     off(this: CreditMeter, _event: "redemption", listener: RedemptionListener) {
       listeners.delete(listener);
       return this;
+    },
+    redemptions: createOperator(redemptions.door.ask),
+    receipts: () =>
+      createReceipts({
+        live: redemptions.live,
+        async read(id) {
+          const [record] = await redemptions.door.ask("read", { redemptionIds: [id] });
+          return record && receiptOf(record);
+        },
+      }),
+    health(): MeterHealth {
+      const refusing = redemptions.refusal() ?? null;
+      const health = redemptions.health();
+      const oldest = health?.totals.oldestPendingAt ?? null;
+      return {
+        accepting: refusing === null,
+        refusing,
+        problem: health?.problem ?? null,
+        paused: health?.paused ?? null,
+        pending: health?.totals.pending ?? 0,
+        pendingBytes: health?.totals.pendingBytes ?? 0,
+        oldestPendingAt: oldest === null ? null : new Date(oldest).toISOString(),
+        sending: health?.totals.sending ?? 0,
+        unresolved: health?.totals.unresolved ?? 0,
+      };
     },
     flush: redemptions.flush,
     close(options?: CloseOptions) {

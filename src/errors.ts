@@ -13,6 +13,8 @@ export const setupCodes = [
   "two-meters",
   "express-mismatch",
   "plans-failed",
+  "journal-unusable",
+  "act-refused",
 ] as const;
 
 /** The `code` of an answer that refuses a request before its handler runs. */
@@ -22,7 +24,10 @@ export const refusalCodes = [
   "plan-not-sold",
   "route-unlisted",
   "queue-full",
+  "journal-full",
+  "journal-failing",
   "closing",
+  "receipt-not-found",
 ] as const;
 
 /** Why the ledger refused a charge for good: `error.reason` of a `failed` redemption. */
@@ -34,6 +39,8 @@ export const unresolvedReasons = [
   "unexpected-answer",
   "idempotency-mismatch",
   "price-error",
+  "charge-invalid",
+  "delivery-unconfirmed",
 ] as const;
 
 /** Why a response costs nothing: `error.reason` of a `skipped` redemption. */

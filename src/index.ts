@@ -11,6 +11,7 @@ export {
   type CloseOptions,
   type CreditMeter,
   creditMeter,
+  type MeterHealth,
   type RedemptionListener,
 } from "./credit-meter.ts";
 export {
@@ -26,6 +27,14 @@ export type { Delivery } from "./middleware/delivery.ts";
 export type { PaymentHeaders, PaymentReader } from "./middleware/payment.ts";
 export type { ChargeWhen, Price, PriceFunction } from "./middleware/pricing.ts";
 export type { Problem, Refuse } from "./middleware/refusal.ts";
+export type {
+  BalanceAt,
+  Decider,
+  ListOptions,
+  OperatedRedemptions,
+  RedemptionDetails,
+  RememberedRedemption,
+} from "./operator.ts";
 export type { CreditMeterOptions, Environment, Logger, RoutePrice } from "./options.ts";
 export type {
   LedgerCredits,

@@ -80,9 +80,52 @@ export interface CreditMeterOptions {
   readonly abortGraceMs?: number | undefined;
   /** Charges on the wire at once. Default: 16; 1 to 1,024. */
   readonly concurrency?: number | undefined;
+  /** Charges of one holder on the wire at once. Default: 4; 1 to 1,024. */
+  readonly perHolder?: number | undefined;
   /**
-   * Redemptions under way at once, from admission to outcome; past it new requests get 503. Default:
-   * 10,000; 1 to 1,000,000.
+   * So many answers in a row that leave it open whether the ledger works make sending pause; one
+   * charge at a time probes. Default: 5; 1 to 1,000.
+   */
+  readonly circuit?: number | undefined;
+  /**
+   * Says that the ledger honours the redemption id as an idempotency key for so many milliseconds:
+   * what may have been applied is then sent again under its id. Default: it is not known to.
+   */
+  readonly idempotent?: { readonly windowMs: number } | undefined;
+  /**
+   * Where charges are remembered: a file on a local disk, or `"memory"`, which loses what is under way
+   * when the process ends. Default: `"./.credit-meter/journal.db"`.
+   */
+  readonly journal?: string | undefined;
+  /**
+   * `"response"`: a charge is durable some milliseconds after its response. `"strict"`: the redemption
+   * is, before its handler runs, so that no delivered response lacks a record. Default: `"response"`.
+   */
+  readonly durability?: "response" | "strict" | undefined;
+  /**
+   * Runs journal and client in this thread instead of a worker: for tests that intercept HTTP. Default:
+   * false.
+   */
+  readonly inline?: boolean | undefined;
+  /**
+   * What may wait in the journal, in records, bytes and milliseconds; past it new requests get 503.
+   * Default: 1,000,000, 2 GiB and 7 days.
+   */
+  readonly backlog?:
+    | { readonly count?: number; readonly bytes?: number; readonly ageMs?: number }
+    | undefined;
+  /**
+   * Redemptions that are kept up to date on their `res.locals`, the newest; the journal has all.
+   * Default: 10,000; 1 to 1,000,000.
+   */
+  readonly maxLive?: number | undefined;
+  /** Completed, failed and skipped redemptions are forgotten after so many days. Default: 90. */
+  readonly retentionDays?: number | undefined;
+  /** Milliseconds that the process's exit waits for the journal. Default: 1,000; 0 to 60,000. */
+  readonly exitWaitMs?: number | undefined;
+  /**
+   * Redemptions between admission and the journal's acknowledgement; past it new requests get 503.
+   * Default: 10,000; 1 to 1,000,000.
    */
   readonly maxUnderWay?: number | undefined;
   /** Bytes of the payments of those. Default: 64 MiB; at least 64 KiB. */
@@ -114,6 +157,16 @@ export interface Settings {
   readonly chargeWhen: ChargeWhen | undefined;
   readonly abortGraceMs: number;
   readonly concurrency: number;
+  readonly perHolder: number;
+  readonly circuit: number;
+  readonly idempotent: { readonly windowMs: number } | undefined;
+  readonly journal: string;
+  readonly durability: "response" | "strict";
+  readonly inline: boolean;
+  readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
+  readonly maxLive: number;
+  readonly retentionDays: number;
+  readonly exitWaitMs: number;
   readonly maxUnderWay: number;
   readonly maxUnderWayBytes: number;
   readonly timeoutMs: number;
@@ -136,6 +189,8 @@ const environmentsByPrefix: Readonly<Record<string, keyof typeof baseUrls>> = {
   "sandbox-staging": "staging_sandbox",
   "live-staging": "staging_live",
 };
+
+const dayMs = 86_400_000;
 
 const defaultRedeemPath = "/protocol/plans/redeem";
 
@@ -204,6 +259,27 @@ const optionsSchema = z.strictObject(
     chargeWhen: aFunction<ChargeWhen>().optional(),
     abortGraceMs: wholeNumber(0, 600_000).default(5_000),
     concurrency: wholeNumber(1, 1_024).default(16),
+    perHolder: wholeNumber(1, 1_024).default(4),
+    circuit: wholeNumber(1, 1_000).default(5),
+    idempotent: z.strictObject({ windowMs: wholeNumber(1, 366 * dayMs) }).optional(),
+    journal: z
+      .string('must be the path of a file, or "memory"')
+      .min(1)
+      .default("./.credit-meter/journal.db"),
+    durability: z
+      .enum(["response", "strict"], 'must be "response" or "strict"')
+      .default("response"),
+    inline: z.boolean("must be true or false").default(false),
+    backlog: z
+      .strictObject({
+        count: wholeNumber(1, 1_000_000_000).default(1_000_000),
+        bytes: wholeNumber(1, 2 ** 50).default(2 ** 31),
+        ageMs: wholeNumber(1, 366 * dayMs).default(7 * dayMs),
+      })
+      .prefault({}),
+    maxLive: wholeNumber(1, 1_000_000).default(10_000),
+    retentionDays: wholeNumber(1, 36_500).default(90),
+    exitWaitMs: wholeNumber(0, 60_000).default(1_000),
     maxUnderWay: wholeNumber(1, 1_000_000).default(10_000),
     maxUnderWayBytes: wholeNumber(64 * 1024, 2 ** 40).default(64 * 1024 * 1024),
     timeoutMs: wholeNumber(100, 600_000).default(30_000),
@@ -247,6 +323,12 @@ export function readOptions(
       "The API key is missing. Set the environment variable NVM_API_KEY or the option apiKey to the key of the plan's seller.",
     );
   }
+  if (!/^[\x21-\x7e]+$/.test(apiKey)) {
+    throw new CreditMeterError(
+      "option-invalid",
+      "The API key has characters that no HTTP header can carry, such as a line break. Copy it again.",
+    );
+  }
   return {
     ...rest,
     apiKey,
@@ -265,6 +347,7 @@ export function readOptions(
             holderAddress: payment?.holderAddress ?? defaultHeaders.holderAddress,
             proof: payment?.proof ?? defaultHeaders.proof,
           },
+    idempotent: rest.idempotent,
     unlisted: rest.unlisted ?? "free",
     refuse: rest.refuse,
     chargeWhen: rest.chargeWhen,

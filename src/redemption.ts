@@ -125,6 +125,9 @@ export type Answer =
       readonly retryAfterMs?: number;
     };
 
+/** Whether it was charged, or how much it is, nobody can say. */
+export type UnresolvedAnswer = Extract<Answer, { status: "unresolved" }>;
+
 /** A response that costs nothing. */
 export interface Skip {
   readonly status: "skipped";
@@ -137,10 +140,11 @@ export interface Skip {
 export type Change = Answer | Skip | { readonly status: "sending" };
 
 const moves: Record<RedemptionStatus, readonly RedemptionStatus[]> = {
-  pending: ["sending", "unresolved", "skipped"],
+  // Another process may send it, so that only the end of it is seen here.
+  pending: ["sending", "completed", "failed", "unresolved", "skipped"],
   sending: ["completed", "failed", "unresolved", "pending"],
-  // A late answer may still arrive for what was given up as lost.
-  unresolved: ["completed", "failed"],
+  // A late answer may still arrive for what was given up as lost, and a person may decide.
+  unresolved: ["completed", "failed", "pending"],
   completed: [],
   failed: [],
   skipped: [],
@@ -212,6 +216,40 @@ export function applyChange(record: Redemption, change: Change, now: number): bo
       record.error = { code: change.code, message: change.message, reason: change.reason };
       record.message = `${headline[change.status]}: ${change.message}`;
   }
+  return true;
+}
+
+/** What is remembered of a redemption elsewhere. */
+export interface Remembered {
+  readonly status: RedemptionStatus;
+  /** ISO 8601. */
+  readonly timestamp: string;
+  readonly redemption: Redemption["redemption"];
+  readonly short: boolean;
+  readonly error: RedemptionError | null;
+}
+
+/**
+ * Brings a record up to date with what is remembered of it elsewhere: what another process or a person
+ * did. Returns false, and changes nothing, where that is no move that exists.
+ */
+export function applyRecord(record: Redemption, remembered: Remembered, now: number): boolean {
+  const { status, error } = remembered;
+  if (!mayBecome(record.status, status)) return false;
+  if (status === "sending") return applyChange(record, { status }, now);
+  Object.assign(record.redemption, remembered.redemption);
+  if (status === "completed") {
+    const { redeemedAmount, remainingBalance } = remembered.redemption;
+    const { short } = remembered;
+    applyChange(record, { status, redeemedAmount, remainingBalance, short }, now);
+  } else if (error) {
+    applyChange(record, { ...error, status } as Change, now);
+  } else {
+    record.status = status;
+    record.message = "Waits to be sent.";
+    delete record.error;
+  }
+  record.timestamp = remembered.timestamp;
   return true;
 }
 

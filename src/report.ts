@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from "./options.ts";
+import type { Health, Outcome } from "./redeemer/door.ts";
 import type { Answer, Redemption } from "./redemption.ts";
 
 export interface Report {
@@ -20,6 +21,11 @@ export interface Report {
   unusedRoutes(keys: readonly string[]): void;
   anyPlan(): void;
   plainHttp(baseUrl: string): void;
+  journalAt(file: string, warning: string | undefined): void;
+  noWorkerFile(file: string): void;
+  threadDied(error: Error | undefined): void;
+  health(health: Health): void;
+  recovered(recovered: Extract<Outcome, { kind: "recovered" }>): void;
 }
 
 export function createReport(
@@ -28,6 +34,8 @@ export function createReport(
 ): Report {
   /** An outage is told when it begins, when its kind changes, and when it ends: not at each charge. */
   let troubled: string | undefined;
+  let lastProblem: string | null = null;
+  let lastPaused: string | null = null;
   const mismatches = new Set<string>();
 
   function call(listener: (redemption: Redemption) => unknown, redemption: Redemption) {
@@ -92,6 +100,58 @@ export function createReport(
       logger.warn(
         {},
         'plans is "any": a buyer can pay with a plan of their own making. List the plans that you sell.',
+      );
+    },
+
+    journalAt(file, warning) {
+      logger.info({ journal: file }, "Charges are remembered in the journal.");
+      if (warning !== undefined) logger.warn({ journal: file }, warning);
+    },
+
+    noWorkerFile(file) {
+      logger.warn(
+        { file },
+        "The worker's file is not there (a bundler left it out?), so journal and ledger are served by the thread that serves requests. Mark express-credit-meter as external in the bundler, or set inline: true.",
+      );
+    },
+
+    threadDied(error) {
+      logger.error(
+        { err: error },
+        "The thread that writes and sends charges ended; it is started again, and what it had not acknowledged is handed over again.",
+      );
+    },
+
+    health({ writable, problem, paused, totals }) {
+      if (!writable && lastProblem === null) {
+        logger.error(
+          { problem },
+          "New metered requests are refused until the journal can be written.",
+        );
+      } else if (writable && lastProblem !== null) {
+        logger.info({}, "The journal can be written again.");
+      }
+      lastProblem = problem;
+      if (paused !== null && lastPaused === null) {
+        const level = paused === "configuration-fault" ? "error" : "warn";
+        logger[level](
+          { reason: paused, pending: totals.pending },
+          "Sending pauses; one charge at a time tries whether the ledger works again.",
+        );
+      } else if (paused === null && lastPaused !== null) {
+        logger.info({ pending: totals.pending }, "Sending goes on.");
+      }
+      lastPaused = paused;
+    },
+
+    recovered({ pending, unresolved, resent }) {
+      if (pending > 0 || resent > 0) {
+        logger.info({ pending, resent }, "Charges were found in the journal; they are sent now.");
+      }
+      if (unresolved.length === 0) return;
+      logger.warn(
+        { count: unresolved.length, redemptionIds: unresolved.slice(0, 20) },
+        'A process ended before it knew what became of these charges; a person must decide. List them with meter.redemptions.list({ status: "unresolved" }).',
       );
     },
 

@@ -176,7 +176,8 @@ describe("the environment", () => {
   test("plain HTTP to another machine is warned of, to this one it is not", () => {
     const warnings = (baseUrl: string) => {
       const { lines, logger } = keepLines();
-      creditMeter({ ...minimal, environment: { name: "x", baseUrl }, logger });
+      const environment = { name: "x", baseUrl };
+      creditMeter({ ...minimal, environment, journal: "memory", inline: true, logger });
       return lines.map(({ level }) => level);
     };
     expect(warnings("http://ledger.internal/api")).toEqual(["warn"]);

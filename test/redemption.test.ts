@@ -19,9 +19,9 @@ const statuses: RedemptionStatus[] = [
 ];
 
 const allowed: Record<RedemptionStatus, RedemptionStatus[]> = {
-  pending: ["sending", "unresolved", "skipped"],
+  pending: ["sending", "completed", "failed", "unresolved", "skipped"],
   sending: ["pending", "completed", "failed", "unresolved"],
-  unresolved: ["completed", "failed"],
+  unresolved: ["completed", "failed", "pending"],
   completed: [],
   failed: [],
   skipped: [],

@@ -27,6 +27,8 @@ async function main() {
       apiKey: ledger.key,
       environment: { name: "embedded", baseUrl: ledger.baseUrl },
       plans: [buyer.planId],
+      // The embedded ledger honours the redemption id, so that a lost answer is asked for again.
+      idempotent: { windowMs: 86_400_000 },
     },
   });
   const server = app.listen(portFrom("PORT", 3000), "127.0.0.1");

@@ -1,11 +1,12 @@
 /** Nevermined's HTTP API: one attempt for each call, no retries. */
 
-import type { Answer, Charge } from "../redemption.ts";
+import type { Dispatcher } from "undici";
+import type { Answer, LedgerCredits } from "../redemption.ts";
 import { exchange, faultOf } from "./exchange.ts";
 import { type Exchange, readOutcome } from "./outcome.ts";
 import { presentable } from "./presentable.ts";
 import { openSockets, type Sockets } from "./sockets.ts";
-import { encodeRedeem } from "./wire.ts";
+import { readBalance, secretOf } from "./wire.ts";
 
 export interface NeverminedClientOptions {
   /** Such as `https://api.sandbox.nevermined.app/api/v1`, without a slash at the end. */
@@ -21,15 +22,35 @@ export interface NeverminedClientOptions {
   readonly now: () => number;
 }
 
+/** A charge as it goes on the wire. */
+export interface Sendable {
+  readonly redemptionId: string;
+  /** Credits that the body asks for. */
+  readonly amount: number;
+  /** What `encodeRedeem` made; the same bytes at every attempt. */
+  readonly body: string;
+}
+
 export interface NeverminedClient {
   /** Sends a charge once. Never rejects; `signal` gives up waiting, and says so in the answer. */
-  redeem(charge: Charge, signal?: AbortSignal): Promise<Answer>;
+  redeem(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
+  /** What a holder has left on a plan, in credits; null where the ledger does not tell. */
+  balance(planId: string, holderAddress: string): Promise<LedgerCredits | null>;
+  /** Loads what the first charge would have to wait for. */
+  warmUp(): void;
   /** Ends the sockets, with whatever is on them. For good: what comes later is not sent. */
   close(): Promise<void>;
 }
 
 export function createNeverminedClient(options: NeverminedClientOptions): NeverminedClient {
+  const base = new URL(options.baseUrl);
   const url = new URL(`${options.baseUrl}${options.redeemPath}`);
+  const common = {
+    accept: "application/json",
+    // Without this header a server may choose any coding (RFC 9110, section 12.5.3).
+    "accept-encoding": "identity",
+    "nevermined-version": "1.1",
+  };
   let opening: Promise<Sockets> | undefined;
   let closed = false;
 
@@ -46,33 +67,37 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     return opening;
   }
 
-  function request(charge: Charge) {
+  function redeemRequest({ redemptionId, body }: Sendable) {
     return {
       method: "POST" as const,
       path: url.pathname + url.search,
       headers: {
-        accept: "application/json",
-        // Without this header a server may choose any coding (RFC 9110, section 12.5.3).
-        "accept-encoding": "identity",
+        ...common,
         authorization: `Bearer ${options.apiKey}`,
         "content-type": "application/json",
         // Not documented for this endpoint. Harmless where it is ignored, and the whole of
         // exactly-once where it is honoured.
-        "idempotency-key": charge.redemptionId,
+        "idempotency-key": redemptionId,
         // Nevermined echoes it and writes it to its own log: how its support finds a charge.
-        "x-correlation-id": charge.redemptionId,
-        "nevermined-version": "1.1",
+        "x-correlation-id": redemptionId,
       },
-      body: encodeRedeem(charge),
+      body,
     };
   }
 
-  async function send(charge: Charge, signal: AbortSignal | undefined): Promise<Exchange> {
+  /** Nevermined's SDK sends no key with this one. */
+  function balanceRequest(planId: string, holderAddress: string) {
+    const path = `/protocol/plans/${encodeURIComponent(planId)}/balance/${holderAddress}`;
+    return { method: "GET" as const, path: base.pathname + path, headers: common };
+  }
+
+  async function send(
+    request: Dispatcher.DispatchOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<Exchange> {
     if (closed) return notSent({ code: "CLOSED", message: "the client is closed" });
-    let prepared: ReturnType<typeof request>;
     let sockets: Sockets;
     try {
-      prepared = request(charge);
       sockets = await open();
     } catch (error) {
       return notSent(faultOf(error));
@@ -82,7 +107,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
       const message = `all ${options.connections} connections are in use`;
       return notSent({ code: "NO_FREE_CONNECTION", message });
     }
-    const result = await exchange(client, prepared, options.timeoutMs, signal);
+    const result = await exchange(client, request, options.timeoutMs, signal);
     // Only a socket whose answer was read to its end is fit for another request.
     if (result.answer?.body === undefined) sockets.drop(client);
     else sockets.keep(client);
@@ -91,15 +116,26 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   return {
     async redeem(charge, signal) {
-      const answer = readOutcome(await send(charge, signal), charge.amount, options.now());
+      const result = await send(redeemRequest(charge), signal);
+      const answer = readOutcome(result, charge.amount, options.now());
       if (!("message" in answer)) return answer;
-      const secrets = [options.apiKey, charge.proof];
+      const secrets = [options.apiKey, secretOf(charge.body)];
       // The code too is the ledger's own text.
       return {
         ...answer,
         code: presentable(answer.code, secrets),
         message: presentable(answer.message, secrets),
       };
+    },
+
+    async balance(planId, holderAddress) {
+      const { answer } = await send(balanceRequest(planId, holderAddress), undefined);
+      return answer?.status === 200 ? readBalance(answer.body) : null;
+    },
+
+    warmUp() {
+      // What goes wrong is told with the first charge.
+      open().catch(() => {});
     },
 
     async close() {

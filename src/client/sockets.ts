@@ -1,5 +1,6 @@
 /** The sockets to the ledger: never more than agreed, and never a request that waits for one. */
 
+import type { Socket } from "node:net";
 import type { Client } from "undici";
 
 export interface SocketsOptions {
@@ -36,13 +37,14 @@ const idleSocketMs = 1_000;
 export async function openSockets(options: SocketsOptions): Promise<Sockets> {
   // undici is loaded with the first charge: a program's start does not pay for it.
   const undici = await import("undici");
-  const clients = new Map<Client, AbortController>();
+  const clients = new Map<Client, { socket?: Socket }>();
+  const connect = undici.buildConnector({ timeout: options.connectTimeoutMs });
   const idle: Client[] = [];
 
   async function end(client: Client) {
     const ended = client.destroy();
     // `destroy` leaves a connection that is being made alone until it stands or times out.
-    clients.get(client)?.abort();
+    clients.get(client)?.socket?.destroy();
     clients.delete(client);
     await ended;
   }
@@ -52,17 +54,22 @@ export async function openSockets(options: SocketsOptions): Promise<Sockets> {
       // The one that was used last: what is not needed goes idle and is retired.
       const free = idle.pop();
       if (free || clients.size >= options.connections) return free;
-      const cut = new AbortController();
+      const latest: { socket?: Socket } = {};
       const client = new undici.Client(options.origin, {
         pipelining: 1,
         keepAliveTimeout: idleSocketMs,
         keepAliveMaxTimeout: idleSocketMs,
-        connect: { timeout: options.connectTimeoutMs, signal: cut.signal },
+        // Not `connect.signal`: Node 20 leaves a listener on it for each socket that ever was.
+        connect(target, callback) {
+          // Typed as void (undici 7), and returns the socket that it makes.
+          const socket: unknown = connect(target, callback);
+          latest.socket = socket as Socket;
+        },
         // The whole attempt has a deadline.
         headersTimeout: 0,
         bodyTimeout: 0,
       });
-      clients.set(client, cut);
+      clients.set(client, latest);
       return client;
     },
 

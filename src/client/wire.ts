@@ -78,3 +78,20 @@ export function readObject(body: string | undefined): Record<string, unknown> | 
     return undefined;
   }
 }
+
+/** The proof in a charge's body: what must not be seen anywhere else. */
+export function secretOf(body: string): string {
+  const proof = readObject(body)?.proof;
+  return typeof proof === "string" ? proof : "";
+}
+
+/** A balance in credits, from either of the two shapes that Nevermined documents. */
+const balanceReply = z.looseObject({
+  balance: ledgerCredits.optional().catch(undefined),
+  remaining: ledgerCredits.optional().catch(undefined),
+});
+
+export function readBalance(body: string | undefined): LedgerCredits | null {
+  const reply = balanceReply.parse(readObject(body) ?? {});
+  return reply.balance ?? reply.remaining ?? null;
+}

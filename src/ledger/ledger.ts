@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { z } from "zod";
 import { type Burn, type BurnFilter, type Movement, openAccounts } from "./accounts.ts";
@@ -105,6 +106,8 @@ export async function createLedger(options: LedgerOptions = {}): Promise<Ledger>
   const accounts = openAccounts(read.path);
   const gate = createGate();
   const stop = new AbortController();
+  // Whatever waits listens to it: no leak, of which Node would warn at eleven.
+  setMaxListeners(0, stop.signal);
   const counts: RequestCounts = { redeem: {}, mint: {}, balance: {}, other: {} };
   let { idempotency, answers } = read;
 

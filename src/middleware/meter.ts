@@ -8,7 +8,7 @@ import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { CreditMeterError, type RefusalCode } from "../errors.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";
-import type { Redemption } from "../redemption.ts";
+import type { Payment, Redemption } from "../redemption.ts";
 import { type Delivery, watchDelivery } from "./delivery.ts";
 import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
 import {
@@ -42,6 +42,10 @@ export interface MeterParts {
   readonly chargeWhen: ChargeWhen | undefined;
   /** Milliseconds that a computed price waits for the handler after its client has gone. */
   readonly abortGraceMs: number;
+  /** Whether a redemption must be durable before its handler runs. */
+  readonly strict: boolean;
+  /** Milliseconds that a request waits for the journal, at the most, before it is refused. */
+  readonly journalWaitMs: number;
   /** Tells that a route answered whose row in the table is not the one that was matched. */
   readonly onMismatch: (mismatch: {
     method: string;
@@ -65,6 +69,12 @@ const meteredKey = Symbol.for("express-credit-meter.metered");
 
 interface MeteredRequest extends Request {
   [meteredKey]?: Metered;
+}
+
+/** Makes a request that was admitted all the same cost nothing. */
+export function neverCharge(req: MeteredRequest): void {
+  const metered = req[meteredKey];
+  if (metered) metered.route = { price: 0 };
 }
 
 export interface Meter {
@@ -158,17 +168,62 @@ export function createMeter(parts: MeterParts): Meter {
             "This API does not sell the plan of the payment. Pay with one of its plans.";
           return refuse(req, res, next, "plan-not-sold", detail, offer);
         }
-        // While the operator's own functions ran, the client left or something else answered: no
-        // event would end what is admitted now, and nobody waits for the handler.
-        if (req.socket.destroyed || res.closed || res.headersSent) return;
-        const opened = redemptions.open(reading.payment, label);
-        if (typeof opened === "string") {
-          return refuse(req, res, next, opened, fullDetails[opened], known);
-        }
-        admit(req, res, opened, route);
-        next();
+        const { payment } = reading;
+        if (redemptions.hasRoom()) return enter(req, res, next, payment, route, label);
+        // The journal is behind, or not open yet: what it has not acknowledged must not grow.
+        redemptions
+          .room(parts.journalWaitMs)
+          .then(() => enter(req, res, next, payment, route, label))
+          .catch(next);
       });
     });
+  }
+
+  function enter(
+    req: MeteredRequest,
+    res: Response,
+    next: NextFunction,
+    payment: Payment,
+    route: PricedRoute,
+    label: string,
+  ) {
+    // While something else was waited for, the client left or somebody answered: no event would end
+    // what is admitted now, and nobody waits for the handler.
+    if (req.socket.destroyed || res.closed || res.headersSent) return;
+    const known = knownPrice(route);
+    const opened = redemptions.hasRoom() ? redemptions.open(payment, label) : noRoomReason();
+    if (typeof opened === "string") {
+      return refuse(req, res, next, opened, fullDetails[opened], known);
+    }
+    if (!parts.strict) {
+      admit(req, res, opened, route);
+      return next();
+    }
+    prepared(opened, parts.journalWaitMs).then((durable) => {
+      if (!durable || req.socket.destroyed || res.closed || res.headersSent) {
+        redemptions.decide(opened, skip("nothing-delivered"));
+        if (durable) return;
+        const code = "journal-failing";
+        return refuse(req, res, next, code, fullDetails[code], known);
+      }
+      admit(req, res, opened, route);
+      next();
+    }, next);
+  }
+
+  /** Why nothing is admitted while there is no room. */
+  const noRoomReason = () => redemptions.refusal() ?? "journal-failing";
+
+  /** Whether the redemption became durable in time. */
+  async function prepared(redemption: Redemption, waitMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(resolve, waitMs, false);
+    });
+    const durable = redemptions.prepare(redemption).then(() => true as const);
+    const first = await Promise.race([durable, late]);
+    clearTimeout(timer);
+    return first;
   }
 
   function admit(req: MeteredRequest, res: Response, redemption: Redemption, route: PricedRoute) {
@@ -209,8 +264,11 @@ export function createMeter(parts: MeterParts): Meter {
   return { byTable, atRoute };
 }
 
+const noRoom = "This API has no room for another charge right now. Try again in a moment.";
 const fullDetails = {
-  "queue-full": "This API has no room for another charge right now. Try again in a moment.",
+  "queue-full": noRoom,
+  "journal-full": noRoom,
+  "journal-failing": "This API cannot record charges right now. Try again in a moment.",
   closing: "This server is shutting down. Try again; another one will answer.",
 } as const;
 

@@ -96,6 +96,8 @@ const checks: Record<Field, (value: string) => string | undefined> = {
       ? undefined
       : "an address is 0x followed by 40 hexadecimal digits",
   proof: (value) => {
+    // Half a character, or none: JSON and SQLite would each make something else of it.
+    if (/[\0\p{Surrogate}]/u.test(value)) return "it is no Unicode text";
     // A signature is opaque. What looks like JSON was meant as JSON, and a ledger will parse it.
     if (!/^\s*[{[]/.test(value)) return undefined;
     try {

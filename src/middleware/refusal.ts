@@ -12,7 +12,7 @@ export interface Problem {
   readonly type: string;
   /** The name of the status: "Payment Required". */
   readonly title: string;
-  readonly status: 400 | 402 | 403 | 503;
+  readonly status: 400 | 402 | 403 | 404 | 503;
   /** One sentence that says what to do. */
   readonly detail: string;
   /** Stable, with a heading in `docs/errors.md`. */
@@ -48,7 +48,10 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
   "plan-not-sold": 402,
   "route-unlisted": 403,
   "queue-full": 503,
+  "journal-full": 503,
+  "journal-failing": 503,
   closing: 503,
+  "receipt-not-found": 404,
 };
 
 /** Seconds after which a refused buyer may try again, for answers with status 503. */

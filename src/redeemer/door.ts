@@ -1,34 +1,111 @@
 /**
- * The door between the event loop that serves requests and whatever sends the charges. Three kinds
- * of message pass it (submit, ask, outcome), all of them plain data, so that what is behind it can
- * live in another thread.
+ * The door between the event loop that serves requests and what remembers and sends the charges.
+ * Three kinds of message pass it (submit, ask, outcome), all of them plain data, so that what is behind
+ * it can live in another thread.
  */
 
-import type { Answer, Charge } from "../redemption.ts";
+import type { Act, ActRecord, Filter, JournalRecord, Page, Totals } from "../journal/journal.ts";
+import type { Answer, LedgerCredits } from "../redemption.ts";
 
-/** Hands a charge over for good. */
+/** Hands a redemption over for good. The same id may be handed over again, without harm. */
 export interface Submission {
-  readonly kind: "submit";
-  readonly charge: Charge;
-}
-
-/**
- * Asks for something. `stop`: send nothing more, give up what is on the wire, end the sockets; the
- * reply names the charges that were never sent or must be sent again.
- */
-export interface Question {
-  readonly kind: "ask";
-  readonly ask: "stop";
-}
-
-/** Tells what became of a charge. */
-export interface Outcome {
-  readonly kind: "outcome";
   readonly redemptionId: string;
-  readonly change: Answer | { readonly status: "sending" };
+  readonly status: "prepared" | "pending" | "unresolved" | "skipped";
+  readonly planId: string;
+  readonly holderAddress: string;
+  /** A secret. */
+  readonly proof: string;
+  readonly route: string;
+  readonly environment: "production" | "test";
+  /** Credits; null where the price is not known. */
+  readonly amount: number | null;
+  readonly error: {
+    readonly code: string;
+    readonly reason: string;
+    readonly message: string;
+  } | null;
+  /** Milliseconds since 1970. */
+  readonly admittedAt: number;
 }
+
+/** What can be asked, by name, and what the answer is. */
+export interface Questions {
+  /** What the journal remembers of these; what it does not know is left out. */
+  /** `follow`: what becomes of them is to be told from now on. */
+  read: {
+    ask: { readonly redemptionIds: readonly string[]; readonly follow?: boolean };
+    answer: JournalRecord[];
+  };
+  list: { ask: Filter; answer: Page };
+  show: {
+    ask: { redemptionId: string };
+    answer:
+      | {
+          readonly record: JournalRecord;
+          readonly acts: readonly ActRecord[];
+          readonly balanceBefore: { readonly amount: LedgerCredits; readonly at: number } | null;
+          readonly balanceNow: { readonly amount: LedgerCredits; readonly at: number } | null;
+        }
+      | undefined;
+  };
+  act: {
+    ask: {
+      readonly redemptionId: string;
+      readonly act: Act["act"];
+      readonly amount: number | null;
+      readonly by: string;
+      readonly note: string | null;
+    };
+    answer: JournalRecord | undefined;
+  };
+  totals: { ask: Record<never, never>; answer: Totals };
+  /** Sends nothing more, gives up what is on the wire, writes down what came of it, and closes. */
+  stop: { ask: Record<never, never>; answer: undefined };
+}
+
+export type QuestionName = keyof Questions;
+
+/** News of one redemption. */
+export type Change =
+  | Answer
+  | { readonly status: "sending" }
+  /** Something else changed it: another process, or an operator. */
+  | { readonly status: "changed"; readonly record: JournalRecord };
+
+/** How it goes behind the door. */
+export interface Health {
+  /** False while the journal cannot be written. */
+  readonly writable: boolean;
+  /** Why it cannot, in one sentence. */
+  readonly problem: string | null;
+  /** What waits, from all processes on this journal. */
+  readonly totals: Totals;
+  /** Why sending pauses; null while it does not. */
+  readonly paused: string | null;
+}
+
+/** Everything that comes out of the door. */
+export type Outcome =
+  /** These are durable now. */
+  | { readonly kind: "accepted"; readonly redemptionIds: readonly string[] }
+  | {
+      readonly kind: "changes";
+      readonly changes: readonly (readonly [id: string, change: Change])[];
+    }
+  | { readonly kind: "health"; readonly health: Health }
+  /** What was found when the journal was opened, or was taken over from a process that ended. */
+  | {
+      readonly kind: "recovered";
+      readonly pending: number;
+      readonly unresolved: readonly string[];
+      readonly resent: number;
+    };
 
 export interface Door {
-  submit(message: Submission): void;
-  ask(message: Question): Promise<{ readonly unsent: readonly string[] }>;
+  /** What comes after `stop` is not acknowledged. */
+  submit(submissions: readonly Submission[]): void;
+  ask<Name extends QuestionName>(
+    name: Name,
+    question: Questions[Name]["ask"],
+  ): Promise<Questions[Name]["answer"]>;
 }

@@ -1,96 +1,230 @@
 /**
- * Knows when to send. Takes charges in, keeps at most `concurrency` of them on the wire, sends again
- * what was certainly not applied, and tells every outcome. In memory: what is here when the process
- * dies is gone.
+ * Knows when to send: accept → journal → send → record. One cycle commits all that has come together:
+ * what was handed over, what attempts came to, and which records are taken for sending. Nothing is
+ * acknowledged, sent or told before its commit.
  */
 
-import { setMaxListeners } from "node:events";
-import type { Answer, Charge } from "../redemption.ts";
-import { type Backoff, waitBeforeRetry } from "./backoff.ts";
-import type { Door, Outcome } from "./door.ts";
+import type { Batch, Committed, Entry, Settlement } from "../journal/journal.ts";
+import type { Change, Door, Submission } from "./door.ts";
+import { createHealth, messageOf } from "./health.ts";
+import { lookMs, startLooking } from "./looks.ts";
+import { changeOf, createNews } from "./news.ts";
+import { type Answers, createAnswers } from "./questions.ts";
+import type { RedeemerOptions } from "./redeemer-options.ts";
+import { createSender, notSent } from "./sender.ts";
+import { afterCommit } from "./totals.ts";
 
-export interface RedeemerOptions {
-  /** Charges on the wire at once, at the most. */
-  readonly concurrency: number;
-  readonly backoff: Backoff;
-  /** Sends a charge once. A rejection counts as "may have been applied". */
-  readonly send: (charge: Charge, signal: AbortSignal) => Promise<Answer>;
-  /** Ends whatever `send` keeps open. */
-  readonly end: () => Promise<void>;
-  readonly tell: (outcome: Outcome) => void;
-  /** A number from 0 to 1, 1 excluded. */
-  readonly random: () => number;
+export interface Redeemer extends Door {
+  /** Commits what was handed over, before it returns, where the journal can: for a process's exit. */
+  drainNow(): void;
 }
 
-interface Job {
-  readonly charge: Charge;
-  attempt: number;
-}
+/** Records of one commit, and the milliseconds that the first of them waits for others, at the most. */
+const batchRecords = 256;
+const batchMs = 2;
+/** Milliseconds before a commit that failed is tried again, and how often while stopping. */
+const retryCommitMs = 250;
+const lastTries = 3;
+/** Records that are read at once to find those that a failed commit took. */
+const pageSize = 1_000;
 
-export function createRedeemer(options: RedeemerOptions): Door {
-  /** Waiting to be sent, oldest first. A Set gives its oldest entry without moving the others. */
-  const ready = new Set<Job>();
-  const waiting = new Map<Job, NodeJS.Timeout>();
-  const sending = new Map<Job, Promise<void>>();
-  const stopping = new AbortController();
-  // Every charge on the wire listens to it: no leak, of which Node would warn at eleven.
-  setMaxListeners(0, stopping.signal);
+export function createRedeemer(options: RedeemerOptions): Redeemer {
+  const { journal, owner, now, tell } = options;
+  /** Handed over, and not durable yet. */
+  const inbox: Entry[] = [];
+  /** What attempts came to, and is not durable yet. */
+  const settlements: Settlement[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  let dueIn = Number.POSITIVE_INFINITY;
+  const wakes = new Set<NodeJS.Timeout>();
+  let cycling: Promise<void> | undefined;
+  /** Since the last commit failed: what it took, if it was applied all the same, is not known. */
+  let failing = false;
+  let stopped: Promise<undefined> | undefined;
+  let closed = false;
 
-  const tell = (job: Job, change: Outcome["change"]) =>
-    options.tell({ kind: "outcome", redemptionId: job.charge.redemptionId, change });
+  const sender = createSender(options, {
+    settle(settlement) {
+      settlements.push(settlement);
+      schedule(batchMs);
+    },
+    wakeIn,
+  });
+  const health = createHealth((state) => tell({ kind: "health", health: state }), sender.paused);
+  const news = createNews(journal, sender.has);
+  const stopLooking = startLooking(options, health, news, () => schedule(0));
 
-  function pump() {
-    if (stopping.signal.aborted) return;
-    for (const job of ready) {
-      if (sending.size >= options.concurrency) return;
-      ready.delete(job);
-      // A tick later, so that the job counts as on the wire before anything it causes runs.
-      sending.set(job, Promise.resolve(job).then(send));
+  /** Lets a cycle run in so many milliseconds, or sooner if one is due sooner. */
+  function schedule(ms: number) {
+    if (closed) return;
+    if (ms < dueIn) {
+      clearTimeout(timer);
+      dueIn = ms;
+      timer = setTimeout(() => {
+        dueIn = Number.POSITIVE_INFINITY;
+        void cycle();
+      }, ms);
+    }
+    // What is not durable yet keeps the process alive. What is can be sent by the next one.
+    if (inbox.length > 0 || settlements.length > 0) timer?.ref();
+    else timer?.unref();
+  }
+
+  /** Something may be due then. What is due later than the next look is found by a look. */
+  function wakeIn(ms: number) {
+    if (ms > lookMs || stopped) return;
+    const wake = setTimeout(() => {
+      wakes.delete(wake);
+      schedule(0);
+    }, ms).unref();
+    wakes.add(wake);
+  }
+
+  /** Never rejects. */
+  async function cycle(): Promise<void> {
+    if (cycling) return schedule(batchMs);
+    cycling = commitNext().finally(() => {
+      cycling = undefined;
+    });
+    await cycling;
+  }
+
+  async function commitNext() {
+    const batch = nextBatch();
+    if (!batch) return;
+    try {
+      committed(batch, await journal.commit(batch));
+      if (failing) await findUnsent();
+      failing = false;
+    } catch (error) {
+      failing = true;
+      health.failed("commit", error);
+      health.tell();
+      schedule(retryCommitMs);
     }
   }
 
-  async function send(job: Job) {
-    job.attempt += 1;
-    tell(job, { status: "sending" });
-    const answer = await options.send(job.charge, stopping.signal).catch(brokenSend);
-    sending.delete(job);
-    tell(job, answer);
-    if (answer.status === "pending") wait(job, answer.retryAfterMs);
-    pump();
+  function nextBatch(): Batch | undefined {
+    // Nothing is taken until it is certain what the commit before took.
+    const claim = failing ? undefined : sender.allowed();
+    if (inbox.length === 0 && settlements.length === 0 && !claim && !failing) return undefined;
+    const append = inbox.slice(0, batchRecords);
+    return { owner, now: now(), append, settle: settlements.slice(), claim };
   }
 
-  function wait(job: Job, retryAfterMs: number | undefined) {
-    const ms = waitBeforeRetry(options.backoff, job.attempt, retryAfterMs, options.random());
-    const timer = setTimeout(() => {
-      waiting.delete(job);
-      ready.add(job);
-      pump();
-    }, ms);
-    waiting.set(job, timer);
+  function committed(batch: Batch, result: Committed) {
+    health.worked("commit");
+    health.totals = afterCommit(health.totals, batch, result);
+    inbox.splice(0, batch.append.length);
+    settlements.splice(0, batch.settle.length);
+    const changes: [string, Change][] = [];
+    for (const { redemptionId, status, error } of batch.append) {
+      news.follow(redemptionId, status);
+      if (error?.reason !== "charge-invalid") continue;
+      changes.push([redemptionId, { ...error, status: "unresolved", reason: error.reason }]);
+    }
+    for (const [index, { redemptionId, answer }] of batch.settle.entries()) {
+      // Otherwise someone else has decided about it meanwhile; a look tells what.
+      if (!result.settled[index]) continue;
+      news.know(redemptionId, answer.status);
+      changes.push([redemptionId, answer]);
+    }
+    for (const charge of result.claimed) {
+      news.know(charge.redemptionId, "sending");
+      changes.push([charge.redemptionId, { status: "sending" }]);
+      sender.send(charge);
+    }
+    if (batch.append.length > 0) {
+      tell({ kind: "accepted", redemptionIds: batch.append.map((entry) => entry.redemptionId) });
+    }
+    if (changes.length > 0) tell({ kind: "changes", changes });
+    health.tell();
+    const more = result.claimed.length > 0 && result.claimed.length === batch.claim?.limit;
+    if (inbox.length > 0 || settlements.length > 0 || more || failing) schedule(batchMs);
   }
+
+  /** A commit that failed may have been applied all the same. What it took was never sent. */
+  async function findUnsent() {
+    const answered = new Set(settlements.map(({ redemptionId }) => redemptionId));
+    let after: number | undefined;
+    do {
+      const page = await journal.list({ status: "sending", after, limit: pageSize });
+      for (const { redemptionId, attempt, owner: taker } of page.records) {
+        if (taker !== owner || sender.has(redemptionId) || answered.has(redemptionId)) continue;
+        settlements.push({ redemptionId, attempt, answer: notSent, notBefore: 0 });
+      }
+      after = page.next ?? undefined;
+    } while (after !== undefined);
+  }
+
+  /** Never rejects: what could not be written stays with whoever handed it over, or is found later. */
+  async function stop(): Promise<undefined> {
+    sender.abort();
+    for (const wake of wakes) clearTimeout(wake);
+    await stopLooking();
+    // It may take more for sending, which is not sent any more.
+    await cycling;
+    await sender.idle();
+    let tries = lastTries;
+    while (tries > 0 && (inbox.length > 0 || settlements.length > 0)) {
+      await cycling;
+      await cycle();
+      if (!failing) continue;
+      tries -= 1;
+      await new Promise((resolve) => setTimeout(resolve, retryCommitMs));
+    }
+    closed = true;
+    clearTimeout(timer);
+    await cycling;
+    await options.end().catch(() => {});
+    await journal.close(owner).catch(() => {});
+    return undefined;
+  }
+
+  const answers: Answers = {
+    ...createAnswers(
+      options,
+      (record) => {
+        news.follow(record.redemptionId, record.status);
+        tell({ kind: "changes", changes: [[record.redemptionId, changeOf(record)]] });
+        schedule(0);
+      },
+      ({ redemptionId, status }) => news.follow(redemptionId, status),
+    ),
+    stop() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
 
   return {
-    submit({ charge }) {
-      ready.add({ charge, attempt: 0 });
-      pump();
+    submit(submissions) {
+      for (const submission of submissions) inbox.push(entryOf(submission, options.encode));
+      schedule(inbox.length >= batchRecords ? 0 : batchMs);
     },
-
-    async ask() {
-      stopping.abort();
-      await Promise.all(sending.values());
-      for (const timer of waiting.values()) clearTimeout(timer);
-      await options.end();
-      return { unsent: [...ready, ...waiting.keys()].map((job) => job.charge.redemptionId) };
+    ask: (name, question) => answers[name](question),
+    drainNow() {
+      if (closed) return;
+      const settle = settlements.splice(0);
+      while (inbox.length > 0 || settle.length > 0) {
+        const append = inbox.splice(0, batchRecords);
+        // Nobody is left to hear of it if it fails.
+        journal.commit({ owner, now: now(), append, settle: settle.splice(0) }).catch(() => {});
+      }
     },
   };
 }
 
-/** `send` answers and does not reject; if it does all the same, nothing may be assumed. */
-function brokenSend(error: unknown): Answer {
-  return {
-    status: "unresolved",
-    reason: "answer-lost",
-    code: "UNKNOWN",
-    message: `Sending broke off: ${error instanceof Error ? error.message : String(error)}`,
-  };
+function entryOf(submission: Submission, encode: RedeemerOptions["encode"]): Entry {
+  if (submission.status !== "pending") return { ...submission, body: null };
+  const { redemptionId, planId, holderAddress, proof, amount } = submission;
+  try {
+    if (amount === null) throw new TypeError("this charge has no amount");
+    const body = encode({ redemptionId, planId, holderAddress, proof, amount });
+    return { ...submission, body, proof: null };
+  } catch (error) {
+    const reason = "charge-invalid";
+    const fault = { code: reason, reason, message: messageOf(error) };
+    return { ...submission, status: "unresolved", body: null, error: fault };
+  }
 }

@@ -1,134 +1,358 @@
 /**
- * The redemptions under way in this process, from admission to outcome: gives each its place, hands
- * charges over at the door, carries outcomes out on the record, and tells whoever listens.
+ * The redemptions of this process, from admission to outcome: gives each its place, hands it over at
+ * the door, carries outcomes out on the record that the request holds, and tells whoever listens.
  */
 
 import { randomUUID } from "node:crypto";
+import type { JournalRecord } from "../journal/journal.ts";
 import {
   applyChange,
-  type Charge,
+  applyRecord,
   isSettled,
   openRedemption,
   type Payment,
   type Redemption,
+  type RedemptionError,
   type Skip,
+  type UnresolvedAnswer,
 } from "../redemption.ts";
-import type { Door, Outcome } from "./door.ts";
+import type { Change, Door, Health, Outcome, Submission } from "./door.ts";
+import { dropOldest } from "./drop-oldest.ts";
+import { harmless } from "./harmless.ts";
 
 export interface RedemptionsOptions {
   readonly environment: "production" | "test";
-  /** Redemptions under way at once, at the most. */
+  /** Redemptions between admission and the journal's acknowledgement, at the most. */
   readonly maxUnderWay: number;
   /** Bytes of their payments, at the most. */
   readonly maxUnderWayBytes: number;
+  /** Redemptions whose records are kept up to date in place, the newest, at the most. */
+  readonly maxLive: number;
+  /** What may wait in the journal; past it nothing new is admitted. */
+  readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
   readonly openDoor: (tell: (outcome: Outcome) => void) => Door;
-  /** Called once for every redemption that settles. */
+  /** Called once for every redemption that settles while it is live. */
   readonly onSettled: (redemption: Redemption) => void;
   /** Called with every charge that must be sent again, and with null when the ledger answers. */
-  readonly onTrouble: (trouble: Extract<Outcome["change"], { status: "pending" }> | null) => void;
-  /** Called for a charge that is decided when nothing can be sent any more. */
+  readonly onTrouble: (trouble: Extract<Change, { status: "pending" }> | null) => void;
+  /** Called for what could not be made durable before the meter closed. */
   readonly onUnsent: (redemption: Redemption) => void;
+  readonly onHealth: (health: Health) => void;
+  readonly onRecovered: (recovered: Extract<Outcome, { kind: "recovered" }>) => void;
   readonly now: () => number;
 }
 
+export type RefusalToOpen = "queue-full" | "journal-full" | "journal-failing" | "closing";
+
 export interface Redemptions {
+  readonly door: Door;
   /** Admits a request if there is a place for its charge; else says why not. */
-  open(payment: Payment, route: string): Redemption | "queue-full" | "closing";
+  open(payment: Payment, route: string): Redemption | RefusalToOpen;
+  /** Strict durability: resolves when the redemption is durable, before its response is known. */
+  prepare(redemption: Redemption): Promise<void>;
   /** Hands the charge over. Credits, a positive safe integer. */
   charge(redemption: Redemption, amount: number): void;
   /** Settles what needs no ledger: a skip, or a price that could not be computed. */
-  decide(redemption: Redemption, decision: Skip | UnpricedDecision): void;
-  /** Waits until every redemption that is under way now is settled. */
+  decide(redemption: Redemption, decision: Skip | UnresolvedAnswer): void;
+  /** What the journal said last of itself; undefined before it has. */
+  health(): Health | undefined;
+  /**
+   * Whether what the journal has not acknowledged is so little that a crash would lose no more than is
+   * promised. Nothing is acknowledged before the journal is open.
+   */
+  hasRoom(): boolean;
+  /** Resolves when there is room, or false after so many milliseconds. */
+  room(waitMs: number): Promise<boolean>;
+  /** Why a request would be refused now; undefined where it would not. */
+  refusal(): RefusalToOpen | undefined;
+  /** The record of a redemption of this process, while it is live. */
+  live(redemptionId: string): Redemption | undefined;
+  /** Waits until every redemption that is live now is settled. */
   flush(): Promise<void>;
-  /** Refuses new ones, waits for those under way until the deadline; returns what is left. */
+  /** Refuses new ones, waits for those under way until the deadline; returns what is not settled. */
   close(deadlineMs: number): Promise<readonly Redemption[]>;
 }
 
-type UnpricedDecision = Extract<Outcome["change"], { status: "unresolved" }>;
-
-interface UnderWay {
+interface Live {
   readonly redemption: Redemption;
   readonly settle: () => void;
   readonly proof: string;
+  readonly admittedAt: number;
   readonly bytes: number;
+  /** Handed over for good, and not only prepared. */
+  decided: boolean;
+  /** How often it was handed over without an acknowledgement yet: twice where it was prepared. */
+  unacknowledged: number;
+  /** Durable, with its decision. */
+  accepted: boolean;
+  onPrepared?: () => void;
+  /** Nothing more is heard of it here. */
+  readonly leave: () => void;
+  readonly left: Promise<void>;
 }
 
-export function createRedemptions(options: RedemptionsOptions): Redemptions {
-  const underWay = new Map<string, UnderWay>();
+export function createRedemptions(given: RedemptionsOptions): Redemptions {
+  const options = {
+    ...given,
+    onSettled: harmless(given.onSettled),
+    onTrouble: harmless(given.onTrouble),
+    onUnsent: harmless(given.onUnsent),
+    onHealth: harmless(given.onHealth),
+    onRecovered: harmless(given.onRecovered),
+  };
+  const live = new Map<string, Live>();
+  let underWay = 0;
   let underWayBytes = 0;
+  let health: Health | undefined;
+  /** Set when the journal is open. */
+  let isOpen = false;
+  /** Decided, and not acknowledged: what a crash would lose now. */
+  let atRisk = 0;
+  const waiting = new Set<() => void>();
   let closing: Promise<readonly Redemption[]> | undefined;
   let stopped = false;
 
-  const door = options.openDoor(({ redemptionId, change }) => {
-    const entry = underWay.get(redemptionId);
-    if (entry) carryOut(entry, change);
+  const door = options.openDoor((outcome) => {
+    switch (outcome.kind) {
+      case "accepted":
+        for (const id of outcome.redemptionIds) accepted(id);
+        break;
+      case "changes":
+        for (const [id, change] of outcome.changes) changed(id, change);
+        break;
+      case "health":
+        health = outcome.health;
+        options.onHealth(health);
+        break;
+      case "recovered":
+        isOpen = true;
+        options.onRecovered(outcome);
+        catchUp();
+        for (const wake of waiting) wake();
+    }
   });
 
-  function carryOut(entry: UnderWay, change: Parameters<typeof applyChange>[1]) {
-    const { redemption } = entry;
-    if (!applyChange(redemption, change, options.now())) return;
+  /** Whatever is behind the door has started again: what it knew of these, the journal knows. */
+  function catchUp() {
+    const open = [...live.values()].filter(
+      ({ accepted, redemption }) => accepted && !isSettled(redemption.status),
+    );
+    const ids = open.map(({ redemption }) => redemption.redemptionId);
+    for (let from = 0; from < ids.length; from += readAtOnce) {
+      door
+        .ask("read", { redemptionIds: ids.slice(from, from + readAtOnce), follow: true })
+        .then((records) => {
+          for (const record of records) changed(record.redemptionId, { status: "changed", record });
+        })
+        // The meter was closed meanwhile.
+        .catch(() => {});
+    }
+  }
+
+  function accepted(redemptionId: string) {
+    const entry = live.get(redemptionId);
+    if (!entry) return;
+    entry.onPrepared?.();
+    delete entry.onPrepared;
+    entry.unacknowledged -= 1;
+    if (!entry.decided || entry.accepted || entry.unacknowledged > 0) return;
+    entry.accepted = true;
+    atRisk -= 1;
+    for (const wake of waiting) wake();
+    underWay -= 1;
+    underWayBytes -= entry.bytes;
+    forgetIfDone(entry);
+    makeRoom();
+  }
+
+  /** An unresolved one may still change. */
+  function forgetIfDone({ redemption, accepted: durable }: Live) {
+    const { status } = redemption;
+    if (durable && isSettled(status) && status !== "unresolved")
+      live.delete(redemption.redemptionId);
+  }
+
+  /** Only what is durable may be forgotten here; the number of the others is bounded by admission. */
+  function makeRoom() {
+    const over = live.size - options.maxLive;
+    if (over <= 0) return;
+    const count = Math.max(over, Math.floor(options.maxLive / 8));
+    for (const entry of dropOldest(live, count, ({ accepted }) => accepted)) entry.leave();
+  }
+
+  function changed(redemptionId: string, change: Change) {
     if (change.status === "pending") options.onTrouble(change);
     if (change.status === "completed" || change.status === "failed") options.onTrouble(null);
-    if (!isSettled(redemption.status)) return;
-    underWay.delete(redemption.redemptionId);
-    underWayBytes -= entry.bytes;
+    const entry = live.get(redemptionId);
+    if (entry) carryOut(entry, change);
+  }
+
+  function carryOut(entry: Live, change: Change | Skip | UnresolvedAnswer) {
+    const { redemption } = entry;
+    const applied =
+      change.status === "changed"
+        ? applyRecord(redemption, fieldsOf(change.record), options.now())
+        : applyChange(redemption, change, options.now());
+    if (!applied || !isSettled(redemption.status)) return;
+    forgetIfDone(entry);
     options.onSettled(redemption);
     entry.settle();
   }
 
-  const flush = async () => {
-    await Promise.all([...underWay.values()].map((entry) => entry.redemption.settled));
-  };
+  function submit(entry: Live, status: Submission["status"]) {
+    const { redemption, proof, admittedAt } = entry;
+    const { redemptionId, planId, holderAddress, route, environment, error } = redemption;
+    const amount = redemption.redemption.requestedAmount;
+    entry.unacknowledged += 1;
+    if (entry.decided) atRisk += 1;
+    door.submit([
+      {
+        redemptionId,
+        status,
+        planId,
+        holderAddress,
+        proof,
+        route,
+        environment,
+        amount,
+        error: error ?? null,
+        admittedAt,
+      },
+    ]);
+  }
+
+  function refusal(): RefusalToOpen | undefined {
+    if (closing) return "closing";
+    if (health?.writable === false) return "journal-failing";
+    if (underWay >= options.maxUnderWay) return "queue-full";
+    if (health) {
+      const { pending, pendingBytes, oldestPendingAt } = health.totals;
+      const { count, bytes, ageMs } = options.backlog;
+      const age = oldestPendingAt === null ? 0 : options.now() - oldestPendingAt;
+      if (pending >= count || pendingBytes >= bytes || age > ageMs) return "journal-full";
+    }
+    return undefined;
+  }
+
+  const hasRoom = () => isOpen && atRisk < maxAtRisk;
+
+  async function room(waitMs: number): Promise<boolean> {
+    const until = performance.now() + waitMs;
+    while (!hasRoom()) {
+      const left = until - performance.now();
+      if (left <= 0 || refusal()) return false;
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          clearTimeout(timer);
+          waiting.delete(wake);
+          resolve();
+        };
+        const timer = setTimeout(wake, Math.min(left, lookForRoomMs));
+        waiting.add(wake);
+      });
+    }
+    return true;
+  }
+
+  const allSettled = () => Promise.all([...live.values()].map(({ left }) => left));
+
+  async function flush() {
+    // What is durable does not keep the process alive; whoever waits for it does.
+    const alive = setInterval(() => {}, longestTimerMs);
+    await allSettled();
+    clearInterval(alive);
+  }
 
   async function drain(deadlineMs: number) {
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, deadlineMs);
     });
-    await Promise.race([flush(), deadline]);
+    await Promise.race([allSettled(), deadline]);
     clearTimeout(timer);
+    await door.ask("stop", {});
     stopped = true;
-    await door.ask({ kind: "ask", ask: "stop" });
-    const left = [...underWay.values()].map((entry) => entry.redemption);
-    for (const redemption of left) options.onUnsent(redemption);
-    return left;
+    const left = [...live.values()].filter(({ redemption }) => !isSettled(redemption.status));
+    for (const entry of left) {
+      entry.leave();
+      if (!entry.accepted) options.onUnsent(entry.redemption);
+    }
+    return left.map(({ redemption }) => redemption);
   }
 
   return {
+    door,
+
     open(payment, route) {
-      if (closing) return "closing";
       const { planId, holderAddress, proof } = payment;
       const bytes = planId.length + holderAddress.length + proof.length;
-      if (underWay.size >= options.maxUnderWay) return "queue-full";
+      const why = refusal();
+      if (why) return why;
       if (underWayBytes + bytes > options.maxUnderWayBytes) return "queue-full";
       const redemptionId = randomUUID();
+      const admittedAt = options.now();
       const { redemption, settle } = openRedemption(
         { redemptionId, planId, holderAddress, route, environment: options.environment },
-        options.now(),
+        admittedAt,
       );
-      underWay.set(redemptionId, { redemption, settle, proof, bytes });
+      let leave = () => {};
+      const left = new Promise<void>((resolve) => {
+        leave = resolve;
+      });
+      live.set(redemptionId, {
+        redemption,
+        settle: () => {
+          settle();
+          leave();
+        },
+        left,
+        leave,
+        proof,
+        admittedAt,
+        bytes,
+        decided: false,
+        unacknowledged: 0,
+        accepted: false,
+      });
+      underWay += 1;
       underWayBytes += bytes;
       return redemption;
     },
 
+    prepare(redemption) {
+      const entry = live.get(redemption.redemptionId);
+      if (!entry) return Promise.resolve();
+      return new Promise((resolve) => {
+        entry.onPrepared = resolve;
+        submit(entry, "prepared");
+      });
+    },
+
     charge(redemption, amount) {
-      const entry = underWay.get(redemption.redemptionId);
-      if (!entry) return;
+      const entry = live.get(redemption.redemptionId);
+      if (!entry || entry.decided) return;
+      entry.decided = true;
       redemption.redemption.requestedAmount = amount;
       redemption.message = `To be charged ${amount}.`;
       if (stopped) return options.onUnsent(redemption);
-      const { redemptionId, planId, holderAddress } = redemption;
-      const charge: Charge = { redemptionId, planId, holderAddress, proof: entry.proof, amount };
-      door.submit({ kind: "submit", charge });
+      submit(entry, "pending");
     },
 
     decide(redemption, decision) {
-      const entry = underWay.get(redemption.redemptionId);
-      if (!entry) return;
+      const entry = live.get(redemption.redemptionId);
+      if (!entry || entry.decided) return;
+      entry.decided = true;
       if (decision.reason === "price-zero") redemption.redemption.requestedAmount = 0;
       carryOut(entry, decision);
+      if (stopped) return;
+      submit(entry, decision.status);
     },
 
+    health: () => health,
+    hasRoom,
+    room,
+    refusal,
+    live: (redemptionId) => live.get(redemptionId)?.redemption,
     flush,
 
     close(deadlineMs) {
@@ -136,4 +360,38 @@ export function createRedemptions(options: RedemptionsOptions): Redemptions {
       return closing;
     },
   };
+}
+
+/** Redemptions that a crash may lose: of delivered responses, the newest. */
+const maxAtRisk = 256;
+/** Milliseconds between looks for whether a request that waits for room must be refused. */
+const lookForRoomMs = 250;
+/** Records that are asked for at once. */
+const readAtOnce = 1_000;
+
+/** The longest that Node knows (`TIMEOUT_MAX`). */
+const longestTimerMs = 2 ** 31 - 1;
+
+/** What a journal's record says in the words of `res.locals.redemption`. */
+export function fieldsOf(record: JournalRecord) {
+  return {
+    status: record.status === "prepared" ? ("pending" as const) : record.status,
+    timestamp: new Date(record.changedAt).toISOString(),
+    redemption: {
+      requestedAmount: record.amount,
+      redeemedAmount: record.redeemedAmount,
+      remainingBalance: record.remainingBalance,
+    },
+    short: record.short,
+    error: record.error as RedemptionError | null,
+  };
+}
+
+/** A record as `res.locals.redemption` would show it, after a restart. */
+export function receiptOf(record: JournalRecord): Redemption {
+  const { redemption } = openRedemption(record, record.admittedAt);
+  const fields = fieldsOf(record);
+  if (fields.status !== "pending") applyRecord(redemption, fields, record.changedAt);
+  Object.assign(redemption.redemption, fields.redemption);
+  return redemption;
 }

@@ -145,15 +145,10 @@ describe("the request", () => {
     ["an address with other letters", { holderAddress: `0x${"g".repeat(40)}` }],
     ["an address with a line break", { holderAddress: `0x${"a".repeat(40)}\n` }],
   ];
-  test.each(broken)("is refused before it is sent: %s", async (_what, fields) => {
-    const charge = aCharge(fields);
-    expect(() => encodeRedeem(charge)).toThrow(/breaks the ledger's contract/);
-    // nock would answer any request with an error of its own.
-    expect(await aClient({ baseUrl }).redeem(charge)).toMatchObject({
-      status: "pending",
-      code: "CHARGE_INVALID",
-      message: expect.stringContaining(Object.keys(fields)[0] ?? ""),
-    });
+  test.each(broken)("is refused before it is sent: %s", (_what, fields) => {
+    expect(() => encodeRedeem(aCharge(fields))).toThrow(
+      new RegExp(`breaks the ledger's contract: ${Object.keys(fields)[0]}`),
+    );
   });
 
   test("holds any amount that is a whole number", () => {

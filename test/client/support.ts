@@ -4,6 +4,7 @@ import {
   type NeverminedClient,
   type NeverminedClientOptions,
 } from "../../src/client/nevermined.ts";
+import { encodeRedeem } from "../../src/client/wire.ts";
 import type { Charge } from "../../src/redemption.ts";
 
 export const apiKey = "nvm:eyJhbGciOiJFUzI1NksifQ.key-of-the-seller.c2lnbmF0dXJl";
@@ -21,7 +22,8 @@ export function aCharge(fields: Partial<Charge> = {}): Charge {
 
 const open = new Set<NeverminedClient>();
 
-export function aClient(options: Partial<NeverminedClientOptions> = {}): NeverminedClient {
+/** A client that takes charges, and encodes them as the redeemer does. */
+export function aClient(options: Partial<NeverminedClientOptions> = {}) {
   const client = createNeverminedClient({
     baseUrl: "http://ledger.test/api/v1",
     redeemPath: "/protocol/plans/redeem",
@@ -32,7 +34,12 @@ export function aClient(options: Partial<NeverminedClientOptions> = {}): Nevermi
     ...options,
   });
   open.add(client);
-  return client;
+  return {
+    redeem: (charge: Charge, signal?: AbortSignal) =>
+      client.redeem({ ...charge, body: encodeRedeem(charge) }, signal),
+    balance: client.balance,
+    close: client.close,
+  };
 }
 
 /** To be called after each test. */

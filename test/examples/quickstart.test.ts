@@ -1,5 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -19,9 +21,19 @@ interface Quickstart {
 }
 
 function start(variables: Record<string, string>): Quickstart {
-  const child = spawn(process.execPath, ["--import", "tsx", main], {
-    cwd: root,
-    env: { ...process.env, OPENAI_BASE_URL: "", OPENAI_API_KEY: "", ...variables },
+  // It makes its journal in the folder in which it is started.
+  const folder = mkdtempSync(path.join(tmpdir(), "quickstart-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), main], {
+    cwd: folder,
+    env: {
+      ...process.env,
+      // The built package, as a user has it.
+      TSX_TSCONFIG_PATH: path.join(root, "tsconfig.build.json"),
+      OPENAI_BASE_URL: "",
+      OPENAI_API_KEY: "",
+      ...variables,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   onTestFinished(() => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import express, { type NextFunction, type Request, type Response } from "express";
 import request from "supertest";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { CreditMeterOptions } from "../../src/index.ts";
 import { holder, type MeteredApi, meteredApi, payment, plan } from "../support/api.ts";
 import { connect, deferred } from "../support/server.ts";
@@ -159,6 +159,8 @@ describe("where the payment is", () => {
     ["a boolean", { proof: true }],
     ["unicode look-alikes", { planId: "рlan" }],
     ["a line break", { planId: `${plan}\n` }],
+    ["half a character", { proof: "sig\ud83e" }],
+    ["a zero byte", { proof: "sig\0" }],
   ])("what a reader returns is checked: %s", async (_name, wrong) => {
     const found = { planId: plan, holderAddress: holder, proof: "p", ...wrong };
     const api = await guarded({ payment: () => found as never });
@@ -287,31 +289,77 @@ describe("refuse", () => {
 });
 
 describe("full", () => {
+  const small = { planId: plan, holderAddress: holder, proof: "p" };
+
+  /** An API whose first answers wait until they are let go. */
+  async function slow(options: Partial<CreditMeterOptions>) {
+    const gate = deferred();
+    const waiting: (() => void)[] = [];
+    let running = 0;
+    const api = await meteredApi(
+      { routes: { "POST /": 1 }, payment: (req) => req.body, ...options },
+      (app, meter) => {
+        app.use(express.json());
+        app.use(meter);
+        app.post("/", (_req, res) => {
+          running += 1;
+          for (const check of waiting) check();
+          void gate.promise.then(() => res.json({}));
+        });
+      },
+    );
+    const started = (count = 1) =>
+      new Promise<void>((resolve) => {
+        const check = () => {
+          if (running >= count) resolve();
+        };
+        waiting.push(check);
+        check();
+      });
+    return { ...api, started, answer: gate.resolve };
+  }
+
+  const post = (url: string, body: object) => request(url).post("/").send(body);
+
   test("refuses with 503 and Retry-After before the handler, and admits again when there is room", async () => {
-    const api = await guarded({ maxUnderWay: 1, concurrency: 1 });
-    api.ledger.failNext("hang-before-applying");
-    await request(api.url).post("/").set(payment).expect(200);
-    await api.ledger.hanging();
-    const refused = await request(api.url).post("/").set(payment).expect(503);
-    expect(refused.body).toMatchObject({ code: "queue-full", price: 2 });
+    const api = await slow({ maxUnderWay: 1 });
+    const first = post(api.url, small).then((response) => response.status);
+    await api.started();
+    const refused = await post(api.url, small).expect(503);
+    expect(refused.body).toMatchObject({ code: "queue-full", price: 1 });
     expect(refused.headers["retry-after"]).toBe("1");
-    expect(api.ran.count).toBe(1);
-    await api.ledger.release();
+    api.answer();
+    expect(await first).toBe(200);
     await api.meter.flush();
-    await request(api.url).post("/").set(payment).expect(200);
+    await post(api.url, small).expect(200);
   });
 
   test("counts bytes too", async () => {
-    const api = await guarded({ maxUnderWayBytes: 64 * 1024, payment: (req) => req.body });
-    for (let count = 0; count < 8; count += 1) api.ledger.failNext("hang-before-applying");
-    const large = { planId: plan, holderAddress: holder, proof: "x".repeat(8 * 1024) };
-    for (let count = 0; count < 7; count += 1) {
-      await request(api.url).post("/").send(large).expect(200);
-    }
-    await request(api.url).post("/").send(large).expect(503);
-    await request(api.url)
-      .post("/")
-      .send({ ...large, proof: "x" })
-      .expect(200);
+    const api = await slow({ maxUnderWayBytes: 64 * 1024 });
+    const large = { ...small, proof: "x".repeat(8 * 1024) };
+    const first = Array.from({ length: 7 }, () =>
+      post(api.url, large).then((response) => response.status),
+    );
+    await api.started(7);
+    await post(api.url, large).expect(503);
+    api.answer();
+    await post(api.url, small).expect(200);
+    expect(await Promise.all(first)).toEqual(first.map(() => 200));
+  });
+
+  test("counts what waits in the journal, too", async () => {
+    const api = await guarded({ backlog: { count: 1 }, concurrency: 1 });
+    const pay = () => request(api.url).post("/").set(payment);
+    api.ledger.failNext("hang-before-applying");
+    await pay().expect(200);
+    await api.ledger.hanging();
+    await pay().expect(200);
+    await vi.waitUntil(() => !api.meter.health().accepting);
+    const refused = await pay().expect(503);
+    expect(refused.body.code).toBe("journal-full");
+    expect(api.ran.count).toBe(2);
+    await api.ledger.release();
+    await api.meter.flush();
+    await pay().expect(200);
   });
 });

@@ -61,6 +61,8 @@ export function meterOptions(ledger: { baseUrl: string }): CreditMeterOptions {
     environment: { name: "embedded", baseUrl: ledger.baseUrl },
     plans: [plan],
     backoff: { baseMs: 1, maxMs: 5 },
+    journal: "memory",
+    inline: true,
   };
 }
 

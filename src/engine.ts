@@ -1,0 +1,51 @@
+/** Wires what is behind the door: journal, client, redeemer. Runs in the worker thread, or inline. */
+
+import { createNeverminedClient } from "./client/nevermined.ts";
+import { encodeRedeem } from "./client/wire.ts";
+import { openSqliteJournal } from "./journal/sqlite.ts";
+import type { Outcome } from "./redeemer/door.ts";
+import { createRedeemer, type Redeemer } from "./redeemer/redeemer.ts";
+
+/** Plain data: it may cross to another thread. */
+export interface EngineSettings {
+  /** An absolute path, or `:memory:`. */
+  readonly journal: string;
+  readonly baseUrl: string;
+  readonly redeemPath: string;
+  readonly apiKey: string;
+  readonly timeoutMs: number;
+  readonly concurrency: number;
+  readonly perHolder: number;
+  readonly backoff: { readonly baseMs: number; readonly maxMs: number };
+  readonly circuitThreshold: number;
+  readonly idempotentMs: number | null;
+  readonly retentionMs: number;
+}
+
+export function createEngine(
+  settings: EngineSettings,
+  identity: { readonly owner: string; readonly replaces?: readonly string[] },
+  tell: (outcome: Outcome) => void,
+): Redeemer {
+  const journal = openSqliteJournal(settings.journal);
+  const client = createNeverminedClient({
+    ...settings,
+    // One more than charges: a question about a balance must not take the place of a charge.
+    connections: settings.concurrency + 1,
+    now: Date.now,
+  });
+  client.warmUp();
+  return createRedeemer({
+    ...settings,
+    ...identity,
+    journal,
+    encode: encodeRedeem,
+    send: client.redeem,
+    askBalance: client.balance,
+    end: client.close,
+    tell,
+    now: Date.now,
+    elapsed: () => performance.now(),
+    random: Math.random,
+  });
+}

@@ -1,0 +1,225 @@
+/**
+ * The contract of the journal: the durable memory of redemptions. Every implementation passes the
+ * same suite, `test/journal/conformance.ts`.
+ *
+ * When `commit` has resolved, all of it is durable. When it rejects, or the process dies before, all
+ * of it or none of it is; every part can be committed again without harm. Whether a charge is sent is
+ * decided by compare-and-set here, never by a clock: clocks and heartbeats only decide who works when.
+ *
+ * Whoever prepares, claims or beats is on the list of owners until another takes over from it, or it
+ * closes and has nothing under way: so whatever is `prepared` or `sending` can be taken over.
+ *
+ * Texts may hold anything but NUL and lone surrogates, which databases do not keep: each of them comes
+ * back as U+FFFD.
+ */
+
+import type { Answer, LedgerCredits } from "../redemption.ts";
+
+/** `prepared`: admitted under strict durability; what became of its response is not known yet. */
+export type RecordStatus =
+  | "prepared"
+  | "pending"
+  | "sending"
+  | "completed"
+  | "failed"
+  | "unresolved"
+  | "skipped";
+
+/** A redemption as it is handed over. Plain data. */
+export interface Entry {
+  readonly redemptionId: string;
+  readonly status: "prepared" | "pending" | "unresolved" | "skipped";
+  readonly planId: string;
+  readonly holderAddress: string;
+  readonly route: string;
+  readonly environment: "production" | "test";
+  /** Credits; null where the price is not known. */
+  readonly amount: number | null;
+  /** Kept while there is no amount; a secret. */
+  readonly proof: string | null;
+  /** The exact bytes of the charge, once there is an amount. It holds the proof: a secret. */
+  readonly body: string | null;
+  /** Why it is unresolved or skipped. */
+  readonly error: RecordError | null;
+  /** Milliseconds since 1970. */
+  readonly admittedAt: number;
+}
+
+export interface RecordError {
+  readonly code: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** A redemption as it is remembered. Milliseconds since 1970, null where it has not happened. */
+export interface JournalRecord extends Omit<Entry, "status"> {
+  readonly status: RecordStatus;
+  readonly redeemedAmount: LedgerCredits | null;
+  readonly remainingBalance: LedgerCredits | null;
+  readonly short: boolean;
+  /** How often it was taken for sending. */
+  readonly attempt: number;
+  /** Who took it last, or prepared it. */
+  readonly owner: string | null;
+  readonly firstSentAt: number | null;
+  readonly sentAt: number | null;
+  readonly changedAt: number;
+}
+
+/** A record that this owner may send now: it is `sending` already, durably. */
+export interface Claimed {
+  readonly redemptionId: string;
+  readonly holderKey: string;
+  readonly amount: number;
+  readonly body: string;
+  readonly attempt: number;
+  readonly firstSentAt: number;
+}
+
+/** Takes pending records, one holder after the other, the oldest of each first. */
+export interface Claim {
+  /** Records at the most. */
+  readonly limit: number;
+  /** Records of one holder that this owner may be sending at once. */
+  readonly perHolder: number;
+  /** A holder to pass over if there is another. */
+  readonly avoid?: string | undefined;
+}
+
+/**
+ * What an attempt came to; applies only while its record is `sending` under that owner and attempt.
+ * `completed` and `failed` also apply, as a late answer, to what has meanwhile become `unresolved`, or
+ * `pending` again with no attempt since: that one must not be sent once more.
+ */
+export interface Settlement {
+  readonly redemptionId: string;
+  readonly attempt: number;
+  readonly answer: Answer;
+  /**
+   * For `pending`: not to be taken again before, in milliseconds since 1970. One that is hours away was
+   * set by another clock, and does not count.
+   */
+  readonly notBefore: number;
+}
+
+/** All that is committed at once. */
+export interface Batch {
+  readonly owner: string;
+  readonly now: number;
+  /**
+   * New records. An id that exists is left alone, but for a `prepared` one (or one that was given up
+   * as `delivery-unconfirmed`), which becomes what is handed over now.
+   */
+  readonly append: readonly Entry[];
+  readonly settle: readonly Settlement[];
+  readonly claim?: Claim | undefined;
+}
+
+export interface Committed {
+  /** Whether each settlement applied. */
+  readonly settled: readonly boolean[];
+  readonly claimed: readonly Claimed[];
+}
+
+/** What waits, or is on the wire. */
+export interface Totals {
+  readonly pending: number;
+  /** Bytes of the bodies of what is pending. */
+  readonly pendingBytes: number;
+  /** When the oldest pending record was admitted; null where there is none. */
+  readonly oldestPendingAt: number | null;
+  readonly sending: number;
+  readonly unresolved: number;
+}
+
+/** An owner, as seen by another. */
+export interface OwnerSeen {
+  readonly owner: string;
+  /** Grows while the owner lives. Compared with itself only: no clock of another host matters. */
+  readonly beat: number;
+  /** True where the implementation knows for certain that its process has ended. */
+  readonly gone: boolean;
+}
+
+export interface Takeover {
+  /** The owner that is gone. */
+  readonly from: string;
+  readonly now: number;
+  /**
+   * What it was sending since this time is sent again under its id, since the ledger honours it;
+   * null: nothing is.
+   */
+  readonly resendSince: number | null;
+}
+
+/** What a person decides about an unresolved redemption. */
+export type Act =
+  | { readonly act: "complete"; readonly redeemedAmount: number | null }
+  | { readonly act: "fail" }
+  | { readonly act: "supply"; readonly amount: number; readonly body: string }
+  | { readonly act: "resend" };
+
+/** An act, with who did it. */
+export interface ActRecord {
+  readonly redemptionId: string;
+  readonly act: Act["act"];
+  /** Who: a name or an address, as the operator gives it. */
+  readonly by: string;
+  readonly note: string | null;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Credits that were supplied or marked as redeemed. */
+  readonly amount: number | null;
+}
+
+export interface Filter {
+  readonly status?: RecordStatus | undefined;
+  readonly holderAddress?: string | undefined;
+  /** Records after this one, in the order of their admission: the cursor of the page before. */
+  readonly after?: number | undefined;
+  readonly limit: number;
+}
+
+export interface Page {
+  readonly records: readonly JournalRecord[];
+  /** Cursor of the next page; null where there is none. */
+  readonly next: number | null;
+}
+
+export interface Journal {
+  /** May run at once, synchronously: what only some implementations can, and a process at its exit needs. */
+  commit(batch: Batch): Promise<Committed>;
+  read(redemptionIds: readonly string[]): Promise<JournalRecord[]>;
+  list(filter: Filter): Promise<Page>;
+  totals(): Promise<Totals>;
+  /**
+   * What the holder had after the last of its other charges that completed before this one was first
+   * sent (or, if it never was, before it last changed); null if not known.
+   */
+  balanceBefore(record: JournalRecord): Promise<{ amount: LedgerCredits; at: number } | null>;
+  /** Tells that the owner lives, and returns the others. */
+  beat(owner: string): Promise<OwnerSeen[]>;
+  /**
+   * Ends another owner: what it was sending becomes unresolved (or pending, see `resendSince`), what it
+   * had prepared becomes unresolved as `delivery-unconfirmed`. Returns the ids by what they became.
+   */
+  takeOver(takeover: Takeover): Promise<{ unresolved: string[]; pending: string[] }>;
+  /**
+   * Carries an act out on an unresolved record, and records it. Undefined, and nothing is done, where it
+   * is not unresolved; to send again, where there are no bytes to send; to supply, where there is an
+   * amount.
+   */
+  act(act: Act, record: Omit<ActRecord, "act" | "amount">): Promise<JournalRecord | undefined>;
+  acts(redemptionId: string): Promise<ActRecord[]>;
+  /** Forgets completed, failed and skipped records that have not changed since; returns how many. */
+  prune(before: number, limit: number): Promise<number>;
+  /** Takes secrets that were overwritten out of the files, too. */
+  tidy(): Promise<void>;
+  /** Takes the owner off the list, unless it leaves something under way behind, and closes. */
+  close(owner: string): Promise<void>;
+}
+
+/** Holders are told apart by plan and address; addresses are compared without letter case. */
+export function holderKeyOf(planId: string, holderAddress: string): string {
+  return `${planId} ${holderAddress.toLowerCase()}`;
+}

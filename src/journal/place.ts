@@ -1,0 +1,137 @@
+/** Where a journal can live. Checked while the program starts, before anything is promised. */
+
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import path from "node:path";
+import { CreditMeterError } from "../errors.ts";
+
+/**
+ * Magic numbers of file systems, from statfs(2) and the kernel's `linux/magic.h`. SQLite's WAL needs
+ * memory that all processes on the file share, which no network file system gives
+ * (https://sqlite.org/wal.html, "Overview").
+ */
+const networks: ReadonlyMap<number, string> = new Map([
+  [0x6969, "NFS"],
+  [0x517b, "SMB"],
+  [0xff534d42, "CIFS"],
+  [0xfe534d42, "SMB2"],
+  [0x01021997, "9p"],
+  [0x5346414f, "AFS"],
+  [0x00c36400, "Ceph"],
+  [0x0bd00bd0, "Lustre"],
+  [0x47504653, "GPFS"],
+  [0x01161970, "GFS2"],
+]);
+const overlay = 0x794c7630;
+const fuse = 0x65735546;
+
+const alternatives =
+  'Put it on a local disk or a mounted volume with the option journal: "/path/journal.db". journal: "memory" does without, and loses what is under way when the process ends.';
+
+export interface Place {
+  /** Absolute. */
+  readonly file: string;
+  /** Something that the operator should know. */
+  readonly warning: string | undefined;
+}
+
+/** What an empty journal takes, and some. */
+const roomNeeded = 512 * 1024;
+
+/**
+ * Makes the folder and the file, readable by their owner only.
+ *
+ * @param typeOf tells a folder's kind of file system; replaced in tests
+ * @throws {CreditMeterError} `journal-unusable`
+ */
+export function findPlace(
+  file: string,
+  typeOf: (folder: string) => number = (folder) => statfsSync(folder).type,
+): Place {
+  let absolute = path.resolve(file);
+  try {
+    mkdirSync(path.dirname(absolute), { recursive: true, mode: 0o700 });
+    create(absolute);
+    // SQLite makes its other files beside the real one.
+    absolute = realpathSync(absolute);
+    if (!statSync(absolute).isFile()) throw Object.assign(new Error(), { code: "EISDIR" });
+    accessSync(absolute, constants.R_OK | constants.W_OK);
+    probe(`${absolute}-probe`);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const what = mends[code ?? ""] ?? (error as Error).message;
+    throw unusable(`The journal cannot be written at ${absolute}: ${what}.`, error);
+  }
+  // The kernel gives the number as signed on some machines.
+  const type = typeOf(path.dirname(absolute)) >>> 0;
+  const network = networks.get(type);
+  if (network !== undefined) {
+    throw unusable(
+      `The journal cannot live at ${absolute}: that is a network file system (${network}).`,
+    );
+  }
+  return { file: absolute, warning: warnings.get(type) };
+}
+
+/**
+ * Makes the file where there is none. One that exists is not even opened: to close it would drop the
+ * locks of a journal that this process has open there, and the next process to close the file would
+ * remove its log, with what it had committed (https://sqlite.org/howtocorrupt.html, section 2.2).
+ */
+function create(file: string) {
+  try {
+    closeSync(openSync(file, "wx", 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+/** Writes beside the journal, and leaves nothing behind: a disk shows only so that it is full. */
+function probe(file: string) {
+  const handle = openSync(file, "w", 0o600);
+  try {
+    rmSync(file, { force: true });
+    const zeros = Buffer.alloc(roomNeeded);
+    for (let at = 0; at < zeros.length; ) at += writeSync(handle, zeros, at);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+const mends: Readonly<Record<string, string>> = {
+  EACCES: "permission is denied",
+  EPERM: "permission is denied",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EISDIR: "that is a folder, or no plain file",
+  ENOTDIR: "a part of the path is a file",
+  // From mkdir.
+  EEXIST: "a part of the path is a file",
+};
+
+const warnings: ReadonlyMap<number, string> = new Map([
+  [
+    overlay,
+    "The journal lies in a container's own layer, which goes with the container, and the charges that wait with it. Mount a volume there.",
+  ],
+  [
+    fuse,
+    "The journal lies on a FUSE file system. If that reaches over a network, it can be damaged; put it on a local disk.",
+  ],
+]);
+
+/** @internal */
+export function unusable(message: string, cause?: unknown): CreditMeterError {
+  return new CreditMeterError("journal-unusable", `${message} ${alternatives}`, { cause });
+}

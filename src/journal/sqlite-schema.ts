@@ -1,0 +1,88 @@
+/** The tables of the SQLite journal, and how an older file becomes a newer one. */
+
+/** Marks a file as a journal ("ECMJ"), so that no other database is taken for one. */
+export const applicationId = 0x45434d4a;
+
+/**
+ * Migrations, oldest first; `PRAGMA user_version` counts those that were applied. Never change one
+ * that was released: add another.
+ */
+export const migrations: readonly string[] = [
+  `
+  create table redemptions (
+    seq integer primary key,
+    redemption_id text not null unique,
+    status text not null check (status in
+      ('prepared', 'pending', 'sending', 'completed', 'failed', 'unresolved', 'skipped')),
+    plan_id text not null,
+    holder_address text not null,
+    holder_key text not null,
+    route text not null,
+    environment text not null,
+    amount integer,
+    -- No declared type: numbers stay numbers, decimal strings past 2^53 stay strings.
+    redeemed_amount,
+    remaining_balance,
+    short integer not null default 0,
+    code text,
+    reason text,
+    message text,
+    -- Of the body, as UTF-8.
+    bytes integer not null,
+    attempt integer not null default 0,
+    owner text,
+    -- Null: may be taken at once.
+    not_before integer,
+    admitted_at integer not null,
+    changed_at integer not null,
+    first_sent_at integer,
+    sent_at integer
+  );
+  -- In a table of their own, which \`tidy\` can write anew.
+  create table secrets (seq integer primary key, proof text, body text);
+  create trigger over after update of status on redemptions
+    when new.status in ('completed', 'failed', 'skipped') begin
+    delete from secrets where seq = new.seq;
+  end;
+  -- What may be taken: a holder's oldest is one step away, however much waits or is put off.
+  create index ready on redemptions (holder_key, seq) where status = 'pending' and not_before is null;
+  create index put_off on redemptions (not_before) where status = 'pending' and not_before is not null;
+  create index pending on redemptions (admitted_at) where status = 'pending';
+  create index sending on redemptions (owner, holder_key) where status = 'sending';
+  create index prepared on redemptions (owner) where status = 'prepared';
+  create index unresolved on redemptions (seq) where status = 'unresolved';
+  create index finished on redemptions (changed_at)
+    where status in ('completed', 'failed', 'skipped');
+  create index balances on redemptions (holder_key, changed_at)
+    where status = 'completed' and remaining_balance is not null;
+  -- Kept, not counted: to count a million records takes longer than a commit may.
+  create table backlog (records integer not null, bytes integer not null);
+  insert into backlog values (0, 0);
+  create trigger pending_added after insert on redemptions when new.status = 'pending' begin
+    update backlog set records = records + 1, bytes = bytes + new.bytes;
+  end;
+  create trigger pending_came after update of status on redemptions
+    when new.status = 'pending' and old.status <> 'pending' begin
+    update backlog set records = records + 1, bytes = bytes + new.bytes;
+  end;
+  create trigger pending_went after update of status on redemptions
+    when old.status = 'pending' and new.status <> 'pending' begin
+    update backlog set records = records - 1, bytes = bytes - old.bytes;
+  end;
+  create table owners (
+    owner text primary key,
+    beat integer not null,
+    process text not null
+  );
+  create table acts (
+    seq integer primary key,
+    redemption_id text not null,
+    act text not null,
+    by text not null,
+    note text,
+    at integer not null,
+    amount integer
+  );
+  create index acts_by_redemption on acts (redemption_id);
+  `,
+];

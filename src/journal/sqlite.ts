@@ -1,0 +1,623 @@
+/**
+ * The journal in SQLite, for the processes of one machine. WAL with `synchronous=FULL`: a commit that
+ * returned survives a power cut. `secure_delete`: a proof that is cleared is overwritten, and is out of
+ * the files with the next `tidy`, which empties the WAL, once no more than `secretsAtOnce` wait.
+ */
+
+import { chmodSync } from "node:fs";
+import Database from "libsql";
+import { CreditMeterError } from "../errors.ts";
+import type { Answer } from "../redemption.ts";
+import {
+  type Act,
+  type ActRecord,
+  type Batch,
+  type Claim,
+  type Claimed,
+  type Entry,
+  holderKeyOf,
+  type Journal,
+  type JournalRecord,
+  type Settlement,
+} from "./journal.ts";
+import { unusable } from "./place.ts";
+import { hasEnded, thisProcess } from "./process.ts";
+import { applicationId, migrations } from "./sqlite-schema.ts";
+
+/** How long a write waits for another process's, in milliseconds. */
+const busyTimeoutMs = 10_000;
+
+/**
+ * A record that says "not before" a time further away than this was written under another clock.
+ * (The longest wait that is ever asked for is an hour.)
+ */
+const longestWaitMs = 2 * 3_600_000;
+
+/** Records put off whose time has come that one claim makes ready: it must not hold others up. */
+const readyAtOnce = 1_000;
+
+/** Secrets that `tidy` writes anew, at the most; while more wait to be sent, it leaves them alone. */
+const secretsAtOnce = 10_000;
+
+/**
+ * @param path a file, or `:memory:`
+ * @throws {CreditMeterError} `journal-unusable`
+ */
+export function openSqliteJournal(path: string): Journal {
+  let db: Database.Database | undefined;
+  try {
+    db = new Database(path);
+    db.pragma(`busy_timeout = ${busyTimeoutMs}`);
+    // SQLite gives the two files that it makes beside it the same mode.
+    if (path !== ":memory:") chmodSync(path, 0o600);
+    const mode = withPatience(() => useWal(db as Database.Database));
+    if (mode !== "wal" && path !== ":memory:") throw new Error("it has no write-ahead log there");
+    db.pragma("synchronous = FULL");
+    // Only macOS has it, and there nothing less reaches the disk (https://sqlite.org/pragma.html).
+    db.pragma("fullfsync = ON");
+    db.pragma("secure_delete = ON");
+    migrate(db, path);
+    return createJournal(db);
+  } catch (error) {
+    db?.close();
+    if (error instanceof CreditMeterError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw unusable(`The journal cannot be opened at ${path}: ${why}.`, error);
+  }
+}
+
+function useWal(db: Database.Database): string {
+  return one<{ journal_mode: string }>(db.pragma("journal_mode = WAL")).journal_mode;
+}
+
+/**
+ * Where two processes turn a new file to WAL at the same moment, SQLite fails one of them at once and
+ * does not wait for `busy_timeout`: it sees a deadlock
+ * (https://sqlite.org/c3ref/busy_handler.html).
+ */
+function withPatience<Value>(run: () => Value): Value {
+  const until = performance.now() + busyTimeoutMs;
+  const shared = new Int32Array(new SharedArrayBuffer(4));
+  for (;;) {
+    try {
+      return run();
+    } catch (error) {
+      const isBusy = (error as { code?: unknown }).code === "SQLITE_BUSY";
+      if (!isBusy || performance.now() > until) throw error;
+      Atomics.wait(shared, 0, 0, 1 + Math.random() * 10);
+    }
+  }
+}
+
+function migrate(db: Database.Database, path: string) {
+  inTransaction(db, () => {
+    const { user_version: version } = one<{ user_version: number }>(db.pragma("user_version"));
+    const { application_id: id } = one<{ application_id: number }>(db.pragma("application_id"));
+    const { tables } = one<{ tables: number }>(
+      db.prepare("select count(*) as tables from sqlite_schema").all(),
+    );
+    if (id !== applicationId && (id !== 0 || version !== 0 || tables !== 0)) {
+      throw unusable(`The journal cannot live at ${path}: that is a database of something else.`);
+    }
+    if (version > migrations.length) {
+      throw unusable(
+        `The journal at ${path} was written by a newer version of this package (schema ${version}, this one knows ${migrations.length}): install that version again.`,
+      );
+    }
+    for (const migration of migrations.slice(version)) db.exec(migration);
+    if (version === migrations.length) return;
+    db.pragma(`application_id = ${applicationId}`);
+    db.pragma(`user_version = ${migrations.length}`);
+  });
+}
+
+function inTransaction<Value>(db: Database.Database, run: () => Value): Value {
+  // Immediate: a transaction that reads first and writes later would fail, not wait, when another
+  // process wrote in between.
+  db.exec("begin immediate");
+  try {
+    const value = run();
+    db.exec("commit");
+    return value;
+  } catch (error) {
+    // A full disk has rolled back already.
+    if (db.inTransaction) db.exec("rollback");
+    throw error;
+  }
+}
+
+const records = "select * from redemptions left join secrets using (seq)";
+
+function createJournal(db: Database.Database): Journal {
+  const append = db.prepare(`
+    insert into redemptions (
+      redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount,
+      code, reason, message, bytes, owner, admitted_at, changed_at
+    )
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (redemption_id) do update set
+      status = excluded.status, amount = excluded.amount, code = excluded.code,
+      reason = excluded.reason, message = excluded.message, bytes = excluded.bytes, owner = null,
+      changed_at = excluded.changed_at
+    where excluded.status <> 'prepared' and (redemptions.status = 'prepared'
+      or (redemptions.status = 'unresolved' and redemptions.reason = 'delivery-unconfirmed'))`);
+  const keep = db.prepare(`
+    insert into secrets (seq, proof, body)
+    select seq, ?, ? from redemptions where redemption_id = ?
+    on conflict do update set proof = excluded.proof, body = coalesce(excluded.body, body)`);
+
+  const settle = db.prepare(`
+    update redemptions set
+      status = :status, redeemed_amount = :redeemed, remaining_balance = :remaining,
+      short = :short, code = :code, reason = :reason, message = :message,
+      not_before = :notBefore, changed_at = :now
+    where redemption_id = :id and owner = :owner and attempt = :attempt
+      and (status = 'sending' or
+        (:status in ('completed', 'failed') and status in ('unresolved', 'pending')))`);
+
+  const makeReady = db.prepare(`
+    update redemptions set not_before = null where seq in (
+      select seq from redemptions where status = 'pending' and not_before <= ?
+      union all
+      select seq from redemptions where status = 'pending' and not_before > ?
+      limit ${readyAtOnce})`);
+  const nextHolder = db.prepare(`
+    select holder_key from redemptions
+    where status = 'pending' and not_before is null and holder_key > ? order by holder_key limit 1`);
+  const sendingOf = db.prepare(`
+    select count(*) as count from redemptions
+    where status = 'sending' and owner = ? and holder_key = ?`);
+  const oldestOf = db.prepare(`
+    select seq from redemptions
+    where status = 'pending' and not_before is null and holder_key = ? order by seq limit 1`);
+  const take = db.prepare(`
+    update redemptions set
+      status = 'sending', attempt = attempt + 1, owner = :owner, sent_at = :now, changed_at = :now,
+      first_sent_at = coalesce(first_sent_at, :now), code = null, reason = null, message = null
+    where seq = :seq and status = 'pending'
+    returning redemption_id, holder_key, amount, attempt, first_sent_at,
+      (select body from secrets where secrets.seq = redemptions.seq) as body`);
+
+  const readMany = db.prepare(`${records} where redemption_id in (select value from json_each(?))`);
+  const backlog = db.prepare(`
+    select records, bytes,
+      (select min(admitted_at) from redemptions where status = 'pending') as oldest
+    from backlog`);
+  const countSending = db.prepare(
+    "select count(*) as count from redemptions where status = 'sending'",
+  );
+  const countUnresolved = db.prepare(
+    "select count(*) as count from redemptions where status = 'unresolved'",
+  );
+  const balanceBefore = db.prepare(`
+    select remaining_balance as amount, changed_at as at from redemptions
+    where status = 'completed' and remaining_balance is not null
+      and holder_key = ? and changed_at <= ? and redemption_id <> ?
+    order by changed_at desc limit 1`);
+
+  const register = db.prepare(
+    "insert into owners (owner, beat, process) values (?, 0, ?) on conflict do nothing",
+  );
+  const beat = db.prepare(`
+    insert into owners (owner, beat, process) values (?, 1, ?)
+    on conflict (owner) do update set beat = beat + 1`);
+  const others = db.prepare("select owner, beat, process from owners where owner <> ?");
+  const lost = db.prepare(`
+    update redemptions set status = 'unresolved', changed_at = :now, reason = 'answer-lost',
+      code = 'OWNER_GONE', message = 'The process that was sending this charge ended before an answer came.'
+    where status = 'sending' and owner = :from
+      and (:since is null or first_sent_at < :since)
+    returning redemption_id`);
+  const sendAgain = db.prepare(`
+    update redemptions set status = 'pending', changed_at = :now, not_before = null
+    where status = 'sending' and owner = :from
+    returning redemption_id`);
+  const unconfirmed = db.prepare(`
+    update redemptions set status = 'unresolved', changed_at = :now,
+      reason = 'delivery-unconfirmed', code = 'delivery-unconfirmed',
+      message = 'The process ended before it was known whether the response was delivered.'
+    where status = 'prepared' and owner = :from
+    returning redemption_id`);
+  const dismiss = db.prepare("delete from owners where owner = ?");
+  const dismissIdle = db.prepare(`
+    delete from owners where owner = :owner
+      and not exists (select 1 from redemptions where status = 'sending' and owner = :owner)
+      and not exists (select 1 from redemptions where status = 'prepared' and owner = :owner)`);
+
+  const decide = db.prepare(`
+    update redemptions set
+      status = :status, changed_at = :now, not_before = null,
+      amount = coalesce(:amount, amount), redeemed_amount = :redeemed, short = 0,
+      bytes = coalesce(:bytes, bytes),
+      code = :code, reason = :reason, message = :message
+    where redemption_id = :id and status = 'unresolved' and case :act
+      when 'supply' then amount is null
+      when 'resend' then exists (
+        select 1 from secrets where secrets.seq = redemptions.seq and body is not null)
+      else true end`);
+  const addAct = db.prepare(
+    "insert into acts (redemption_id, act, by, note, at, amount) values (?, ?, ?, ?, ?, ?)",
+  );
+  const actsOf = db.prepare(
+    "select redemption_id, act, by, note, at, amount from acts where redemption_id = ? order by seq",
+  );
+  const prune = db.prepare(`
+    delete from redemptions where seq in (
+      select seq from redemptions
+      where status in ('completed', 'failed', 'skipped') and changed_at < ? limit ?)`);
+
+  const someSecrets = db.prepare(`select seq from secrets limit ${secretsAtOnce + 1}`);
+  const allSecrets = db.prepare("select seq, proof, body from secrets order by seq");
+  const clearSecrets = db.prepare("delete from secrets");
+  const putBack = db.prepare("insert into secrets (seq, proof, body) values (?, ?, ?)");
+
+  const processName = thisProcess();
+  /** The holder whose record was taken last: the next claim goes on behind it. */
+  let cursor = "";
+
+  function appendOne(entry: Entry, batch: Batch) {
+    const body = text(entry.body);
+    const bytes = Buffer.byteLength(body ?? "");
+    const row = rowOf(entry, bytes, batch);
+    if (append.run(row).changes === 0 || entry.status === "skipped") return;
+    if (body !== null || entry.proof !== null) keep.run(text(entry.proof), body, row[0]);
+  }
+
+  /**
+   * What SQLite copies from page to page, to keep them evenly filled, stays behind in the unused part of
+   * a page, where `secure_delete` does not reach. A page that is freed is overwritten as a whole.
+   */
+  function writeSecretsAnew() {
+    if (someSecrets.all().length > secretsAtOnce) return;
+    const rows = allSecrets.all() as { seq: number; proof: string | null; body: string | null }[];
+    clearSecrets.run();
+    for (const { seq, proof, body } of rows) putBack.run(seq, proof, body);
+  }
+
+  function settleOne(settlement: Settlement, { owner, now }: Batch): boolean {
+    const { answer } = settlement;
+    const { changes } = settle.run({
+      ...columnsOf(answer),
+      id: text(settlement.redemptionId),
+      attempt: settlement.attempt,
+      owner,
+      now,
+      notBefore: settlement.notBefore,
+    });
+    return changes === 1;
+  }
+
+  /** One of each holder in turn, round after round, until there are enough or no more. */
+  function claimSome(claim: Claim, { owner, now }: Batch): Claimed[] {
+    const claimed: Claimed[] = [];
+    makeReady.run(now, now + longestWaitMs);
+    /** Holders to pass over. Those at their cap are no more than this owner has on the wire. */
+    const passed = new Set(claim.avoid === undefined ? [] : [claim.avoid]);
+    let skipped = 0;
+    while (claimed.length < claim.limit && skipped <= passed.size) {
+      const next = first<{ holder_key: string }>(nextHolder.all(cursor));
+      const holder = (next ?? first<{ holder_key: string }>(nextHolder.all("")))?.holder_key;
+      if (holder === undefined) break;
+      cursor = holder;
+      const record = passed.has(holder) ? undefined : takeOne(holder, claim.perHolder, owner, now);
+      if (record) claimed.push(record);
+      else passed.add(holder);
+      skipped = record ? 0 : skipped + 1;
+    }
+    if (claimed.length === 0 && claim.limit > 0 && claim.avoid !== undefined) {
+      const record = takeOne(claim.avoid, claim.perHolder, owner, now);
+      if (record) claimed.push(record);
+    }
+    return claimed;
+  }
+
+  function takeOne(holder: string, perHolder: number, owner: string, now: number) {
+    if (one<{ count: number }>(sendingOf.all(owner, holder)).count >= perHolder) return undefined;
+    const due = first<{ seq: number }>(oldestOf.all(holder));
+    const row = due && first<ClaimedRow>(take.all({ seq: due.seq, owner, now }));
+    return (
+      row && {
+        redemptionId: row.redemption_id,
+        holderKey: row.holder_key,
+        amount: row.amount,
+        body: row.body,
+        attempt: row.attempt,
+        firstSentAt: row.first_sent_at,
+      }
+    );
+  }
+
+  return {
+    commit: (batch) =>
+      settled(() =>
+        inTransaction(db, () => {
+          // Whoever has something under way is on the list, so that another can take it over: also
+          // one that was taken for gone, and was not.
+          register.run(batch.owner, processName);
+          for (const entry of batch.append) appendOne(entry, batch);
+          return {
+            settled: batch.settle.map((settlement) => settleOne(settlement, batch)),
+            claimed: batch.claim ? claimSome(batch.claim, batch) : [],
+          };
+        }),
+      ),
+
+    read: (ids) =>
+      settled(() => readMany.all(JSON.stringify(ids.map(text))).map((row) => recordOf(row as Row))),
+
+    list: (filter) =>
+      settled(() => {
+        const conditions = ["seq > :after"];
+        if (filter.status) conditions.push("status = :status");
+        if (filter.holderAddress) conditions.push("lower(holder_address) = :holder");
+        const rows = db
+          .prepare(`${records} where ${conditions.join(" and ")} order by seq limit :limit`)
+          .all({
+            after: filter.after ?? 0,
+            limit: filter.limit + 1,
+            ...(filter.status && { status: filter.status }),
+            ...(filter.holderAddress && { holder: text(filter.holderAddress).toLowerCase() }),
+          }) as Row[];
+        const page = rows.slice(0, filter.limit);
+        return {
+          records: page.map(recordOf),
+          next: rows.length > filter.limit ? (page.at(-1)?.seq ?? null) : null,
+        };
+      }),
+
+    totals: () =>
+      settled(() => {
+        const { records, bytes, oldest } = one<{
+          records: number;
+          bytes: number;
+          oldest: number | null;
+        }>(backlog.all());
+        return {
+          pending: records,
+          pendingBytes: bytes,
+          oldestPendingAt: oldest,
+          sending: one<{ count: number }>(countSending.all()).count,
+          unresolved: one<{ count: number }>(countUnresolved.all()).count,
+        };
+      }),
+
+    balanceBefore: (record) =>
+      settled(() => {
+        const key = text(holderKeyOf(record.planId, record.holderAddress));
+        const before = record.firstSentAt ?? record.changedAt;
+        const row = first<{ amount: number | string; at: number }>(
+          balanceBefore.all(key, before, text(record.redemptionId)),
+        );
+        return row ? { amount: row.amount, at: row.at } : null;
+      }),
+
+    beat: (owner) =>
+      settled(() =>
+        inTransaction(db, () => {
+          beat.run(owner, processName);
+          return others.all(owner) as { owner: string; beat: number; process: string }[];
+        }).map((other) => ({
+          owner: other.owner,
+          beat: other.beat,
+          gone: hasEnded(other.process),
+        })),
+      ),
+
+    takeOver: ({ from, now, resendSince }) =>
+      settled(() =>
+        inTransaction(db, () => {
+          const ids = (rows: unknown[]) =>
+            (rows as { redemption_id: string }[]).map((row) => row.redemption_id);
+          const unresolved = [
+            ...ids(lost.all({ from, now, since: resendSince })),
+            ...ids(unconfirmed.all({ from, now })),
+          ];
+          const pending = ids(sendAgain.all({ from, now }));
+          dismiss.run(from);
+          return { unresolved, pending };
+        }),
+      ),
+
+    act: (act, { redemptionId, by, note, at }) =>
+      settled(() =>
+        inTransaction(db, () => {
+          const id = text(redemptionId);
+          const decision = { ...decisionOf(act), act: act.act, id, now: at };
+          if (decide.run(decision).changes === 0) return undefined;
+          const body = act.act === "supply" ? text(act.body) : null;
+          if (decision.status === "pending") keep.run(null, body, id);
+          addAct.run(id, act.act, text(by), text(note), at, amountOf(act));
+          return recordOf(one<Row>(readMany.all(JSON.stringify([id]))));
+        }),
+      ),
+
+    acts: (redemptionId) =>
+      settled(() =>
+        (
+          actsOf.all(text(redemptionId)) as (Omit<ActRecord, "redemptionId"> & {
+            redemption_id: string;
+          })[]
+        ).map(({ redemption_id, act, by, note, at, amount }) => ({
+          redemptionId: redemption_id,
+          act,
+          by,
+          note,
+          at,
+          amount,
+        })),
+      ),
+
+    prune: (before, limit) => settled(() => prune.run(before, limit).changes),
+
+    tidy: () =>
+      settled(() => {
+        inTransaction(db, writeSecretsAnew);
+        db.pragma("wal_checkpoint(TRUNCATE)");
+      }),
+
+    close: (owner) =>
+      settled(() => {
+        try {
+          dismissIdle.run({ owner });
+          db.pragma("wal_checkpoint(TRUNCATE)");
+        } catch {
+          // A full disk: all that was committed is durable, and whoever opens it next tidies up.
+        } finally {
+          db.close();
+        }
+      }),
+  };
+}
+
+/** Runs at once; the promise only carries what came of it. */
+function settled<Value>(run: () => Value): Promise<Value> {
+  try {
+    return Promise.resolve(run());
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/**
+ * No database keeps these in a text: SQLite ends it at a NUL, PostgreSQL refuses one, and libsql 0.5
+ * ends the whole process where it meets a lone surrogate.
+ */
+const unkeepable = /[\0\p{Surrogate}]/gu;
+
+function text<Value extends string | null>(value: Value): Value;
+function text(value: string | null) {
+  return value?.replace(unkeepable, "\uFFFD") ?? null;
+}
+
+function rowOf(entry: Entry, bytes: number, { owner, now }: Batch) {
+  const { planId, holderAddress, error } = entry;
+  return [
+    text(entry.redemptionId),
+    entry.status,
+    text(planId),
+    text(holderAddress),
+    text(holderKeyOf(planId, holderAddress)),
+    text(entry.route),
+    entry.environment,
+    entry.amount,
+    text(error?.code ?? null),
+    text(error?.reason ?? null),
+    text(error?.message ?? null),
+    bytes,
+    entry.status === "prepared" ? owner : null,
+    entry.admittedAt,
+    now,
+  ];
+}
+
+function columnsOf(answer: Answer) {
+  if (answer.status === "completed") {
+    const { status, redeemedAmount: redeemed, remainingBalance: remaining } = answer;
+    const none = { code: null, reason: null, message: null };
+    return { status, redeemed, remaining, short: answer.short ? 1 : 0, ...none };
+  }
+  const { status, reason } = answer;
+  const none = { redeemed: null, remaining: null, short: 0 };
+  return { status, reason, code: text(answer.code), message: text(answer.message), ...none };
+}
+
+function decisionOf(act: Act) {
+  const none = {
+    amount: null,
+    redeemed: null,
+    bytes: null,
+    code: null,
+    reason: null,
+    message: null,
+  };
+  switch (act.act) {
+    case "complete":
+      return { ...none, status: "completed", redeemed: act.redeemedAmount };
+    case "fail":
+      return {
+        ...none,
+        status: "failed",
+        code: "operator",
+        reason: "ledger-refused",
+        message: "An operator marked this charge as failed.",
+      };
+    case "supply": {
+      const bytes = Buffer.byteLength(text(act.body));
+      return { ...none, status: "pending", amount: act.amount, bytes };
+    }
+    case "resend":
+      return { ...none, status: "pending" };
+  }
+}
+
+function amountOf(act: Act): number | null {
+  if (act.act === "supply") return act.amount;
+  return act.act === "complete" ? act.redeemedAmount : null;
+}
+
+interface ClaimedRow {
+  redemption_id: string;
+  holder_key: string;
+  amount: number;
+  body: string;
+  attempt: number;
+  first_sent_at: number;
+}
+
+interface Row {
+  seq: number;
+  redemption_id: string;
+  status: JournalRecord["status"];
+  plan_id: string;
+  holder_address: string;
+  route: string;
+  environment: JournalRecord["environment"];
+  amount: number | null;
+  redeemed_amount: JournalRecord["redeemedAmount"];
+  remaining_balance: JournalRecord["remainingBalance"];
+  short: number;
+  code: string | null;
+  reason: string | null;
+  message: string | null;
+  proof: string | null;
+  body: string | null;
+  attempt: number;
+  owner: string | null;
+  admitted_at: number;
+  changed_at: number;
+  first_sent_at: number | null;
+  sent_at: number | null;
+}
+
+function recordOf(row: Row): JournalRecord {
+  const { code, reason, message } = row;
+  return {
+    redemptionId: row.redemption_id,
+    status: row.status,
+    planId: row.plan_id,
+    holderAddress: row.holder_address,
+    route: row.route,
+    environment: row.environment,
+    amount: row.amount,
+    redeemedAmount: row.redeemed_amount,
+    remainingBalance: row.remaining_balance,
+    short: row.short === 1,
+    error: reason === null ? null : { code: code ?? reason, reason, message: message ?? "" },
+    proof: row.proof,
+    body: row.body,
+    attempt: row.attempt,
+    owner: row.owner,
+    admittedAt: row.admitted_at,
+    changedAt: row.changed_at,
+    firstSentAt: row.first_sent_at,
+    sentAt: row.sent_at,
+  };
+}
+
+function first<Row>(rows: unknown): Row | undefined {
+  return (rows as Row[])[0];
+}
+
+function one<Row>(rows: unknown): Row {
+  return (rows as [Row])[0];
+}

@@ -1,0 +1,96 @@
+/**
+ * When to stop sending for a while. An outage, however long, must leave no more charges unresolved
+ * than were on the wire when it began and those that probe it; and a wrong key must not burn through
+ * the backlog. Pure: time and chance come with each call. The time is that of a monotonic clock: one
+ * that is set back or forth on the wall must neither end a pause nor prolong it.
+ */
+
+import type { Answer } from "../redemption.ts";
+import { type Backoff, waitBeforeRetry } from "./backoff.ts";
+
+export interface CircuitOptions {
+  /** So many answers in a row that are trouble open the circuit. */
+  readonly threshold: number;
+  /** Waits between probes. */
+  readonly backoff: Backoff;
+}
+
+export interface Circuit {
+  readonly options: CircuitOptions;
+  /** Troubles in a row. */
+  readonly troubles: number;
+  /** The holder who met a fault of the configuration last; two different ones open the circuit. */
+  readonly faultyHolder: string | undefined;
+  /** Set while it is open: one charge at a time, not before the time, of another holder if there is. */
+  readonly open?: {
+    readonly reason: string;
+    readonly probes: number;
+    readonly notBefore: number;
+    readonly lastHolder: string;
+  };
+}
+
+export function closedCircuit(options: CircuitOptions): Circuit {
+  return { options, troubles: 0, faultyHolder: undefined };
+}
+
+/** How many charges may go on the wire now, beside those that are there; and whose not. */
+export function allowance(
+  circuit: Circuit,
+  concurrency: number,
+  onWire: number,
+  now: number,
+): { limit: number; avoid?: string } {
+  const { open, troubles } = circuit;
+  if (open) {
+    const probe = onWire === 0 && now >= open.notBefore;
+    return { limit: probe ? 1 : 0, avoid: open.lastHolder };
+  }
+  // A place where there was trouble is not filled again until the ledger has answered: an outage
+  // costs what was on the wire when it began, or the threshold where that is more.
+  const limit = concurrency - onWire - troubles;
+  return { limit: Math.max(limit, onWire === 0 ? 1 : 0) };
+}
+
+/** What an answer changes. */
+export function afterAnswer(
+  circuit: Circuit,
+  answer: Answer,
+  holderKey: string,
+  now: number,
+  random: number,
+): Circuit {
+  const trouble = troubleOf(answer);
+  // The ledger decided: it is there, and it knows us.
+  if (trouble === undefined) return closedCircuit(circuit.options);
+  const { options, open } = circuit;
+  // It was on the wire when the circuit opened, and is no probe.
+  if (open && now < open.notBefore) return circuit;
+  const troubles = circuit.troubles + 1;
+  const faulty = trouble === "configuration-fault";
+  const secondHolder =
+    faulty && circuit.faultyHolder !== undefined && circuit.faultyHolder !== holderKey;
+  const opens = open !== undefined || troubles >= options.threshold || secondHolder;
+  const next = { options, troubles, faultyHolder: faulty ? holderKey : circuit.faultyHolder };
+  if (!opens) return next;
+  const probes = (open?.probes ?? -1) + 1;
+  const asked = answer.status === "pending" ? answer.retryAfterMs : undefined;
+  const wait = waitBeforeRetry(options.backoff, probes + 1, asked, random);
+  return {
+    ...next,
+    open: { reason: trouble, probes, notBefore: now + wait, lastHolder: holderKey },
+  };
+}
+
+/** Why the ledger seems not to work; undefined where it does. */
+function troubleOf(answer: Answer): string | undefined {
+  switch (answer.status) {
+    case "completed":
+    case "failed":
+      return undefined;
+    case "unresolved":
+      return answer.reason === "idempotency-mismatch" ? undefined : answer.reason;
+    case "pending":
+      return answer.reason === "still-running" ? undefined : answer.reason;
+  }
+}

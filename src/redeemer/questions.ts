@@ -1,0 +1,68 @@
+/** Answers what is asked at the door, from the journal. */
+
+import type { Act, JournalRecord } from "../journal/journal.ts";
+import type { QuestionName, Questions } from "./door.ts";
+import { withoutSecrets } from "./news.ts";
+import type { RedeemerOptions } from "./redeemer-options.ts";
+
+export type Answers = {
+  [Name in QuestionName]: (ask: Questions[Name]["ask"]) => Promise<Questions[Name]["answer"]>;
+};
+
+/**
+ * @param onAct hears of every record that a person has decided about
+ * @param follow what becomes of the record is to be told
+ */
+export function createAnswers(
+  { journal, encode, askBalance, now }: RedeemerOptions,
+  onAct: (record: JournalRecord) => void,
+  follow: (record: JournalRecord) => void,
+): Omit<Answers, "stop"> {
+  /** Undefined where the act does not fit the record. */
+  function actOf(
+    { act, amount }: Questions["act"]["ask"],
+    { redemptionId, planId, holderAddress, proof }: JournalRecord,
+  ): Act | undefined {
+    if (act === "complete") return { act, redeemedAmount: amount };
+    if (act !== "supply") return { act };
+    if (amount === null || proof === null) return undefined;
+    return { act, amount, body: encode({ redemptionId, planId, holderAddress, proof, amount }) };
+  }
+
+  return {
+    async read(asked) {
+      const records = await journal.read(asked.redemptionIds);
+      if (asked.follow) for (const record of records) follow(record);
+      return records.map(withoutSecrets);
+    },
+
+    async list(filter) {
+      const page = await journal.list(filter);
+      return { ...page, records: page.records.map(withoutSecrets) };
+    },
+
+    totals: () => journal.totals(),
+
+    async show({ redemptionId }) {
+      const [record] = await journal.read([redemptionId]);
+      if (!record) return undefined;
+      const balance = await askBalance(record.planId, record.holderAddress);
+      return {
+        record: withoutSecrets(record),
+        acts: await journal.acts(redemptionId),
+        balanceBefore: await journal.balanceBefore(record),
+        balanceNow: balance === null ? null : { amount: balance, at: now() },
+      };
+    },
+
+    async act(asked) {
+      const { redemptionId, by, note } = asked;
+      const [record] = await journal.read([redemptionId]);
+      const act = record && actOf(asked, record);
+      const changed = act && (await journal.act(act, { redemptionId, by, note, at: now() }));
+      if (!changed) return undefined;
+      onAct(changed);
+      return withoutSecrets(changed);
+    },
+  };
+}

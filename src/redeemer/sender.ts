@@ -1,0 +1,120 @@
+/** What is on the wire, what may go there, and what an answer means for its charge and the others. */
+
+import { setMaxListeners } from "node:events";
+import type { Claim, Claimed, Settlement } from "../journal/journal.ts";
+import type { Answer } from "../redemption.ts";
+import { waitBeforeRetry } from "./backoff.ts";
+import { afterAnswer, allowance, closedCircuit } from "./circuit.ts";
+import { messageOf } from "./health.ts";
+import type { RedeemerOptions } from "./redeemer-options.ts";
+
+export interface Sender {
+  /** What may be taken for sending now. */
+  allowed(): Claim | undefined;
+  has(redemptionId: string): boolean;
+  /** Sends what is durably taken. */
+  send(charge: Claimed): void;
+  /** Why sending pauses; null while it does not. */
+  paused(): string | null;
+  /** Gives up what is on the wire, and sends nothing more. */
+  abort(): void;
+  /** Resolves when `settle` has heard of all that was on the wire. */
+  idle(): Promise<void>;
+}
+
+export interface SenderEvents {
+  /** What an attempt came to. */
+  settle(settlement: Settlement): void;
+  /** In so many milliseconds something may be sent that must not be now. */
+  wakeIn(ms: number): void;
+}
+
+export function createSender(options: RedeemerOptions, events: SenderEvents): Sender {
+  const { backoff, concurrency, perHolder, idempotentMs, now, elapsed, random } = options;
+  const onWire = new Map<string, Promise<void>>();
+  let circuit = closedCircuit({ threshold: options.circuitThreshold, backoff });
+  const stopping = new AbortController();
+  // Every charge on the wire listens to it: no leak, of which Node would warn at eleven.
+  setMaxListeners(0, stopping.signal);
+
+  async function run(charge: Claimed) {
+    const { redemptionId, attempt } = charge;
+    const answer = decidedHere(charge) ?? (await ask(charge));
+    const wait =
+      answer.status === "pending"
+        ? waitBeforeRetry(backoff, attempt, answer.retryAfterMs, random())
+        : 0;
+    onWire.delete(redemptionId);
+    events.settle({ redemptionId, attempt, answer, notBefore: now() + wait });
+    if (wait > 0) events.wakeIn(wait);
+  }
+
+  /** What must not be sent at all. */
+  function decidedHere(charge: Claimed): Answer | undefined {
+    if (stopping.signal.aborted) return notSent;
+    // An attempt before this one may have been applied, and the ledger may have forgotten it.
+    const again = charge.attempt > 1 && idempotentMs !== null;
+    return again && !isHonoured(charge) ? tooLate : undefined;
+  }
+
+  /** Never rejects. */
+  async function ask(charge: Claimed): Promise<Answer> {
+    let answer: Answer;
+    try {
+      answer = await options.send(charge, stopping.signal);
+    } catch (error) {
+      const message = `Sending broke off: ${messageOf(error)}`;
+      answer = { status: "unresolved", reason: "answer-lost", code: "UNKNOWN", message };
+    }
+    const at = elapsed();
+    circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
+    if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
+    return sendAgainIfHonoured(answer, charge);
+  }
+
+  /** Whether the ledger still knows the id. A clock that was set back has made that unknown. */
+  function isHonoured({ firstSentAt }: Claimed): boolean {
+    const age = now() - firstSentAt;
+    return idempotentMs !== null && age >= 0 && age <= idempotentMs;
+  }
+
+  /** Where the ledger honours the id, "may have been applied" is no reason not to ask again. */
+  function sendAgainIfHonoured(answer: Answer, charge: Claimed): Answer {
+    if (answer.status !== "unresolved" || !isHonoured(charge)) return answer;
+    if (answer.reason !== "answer-lost" && answer.reason !== "unexpected-answer") return answer;
+    return { ...answer, status: "pending", reason: "ledger-unreachable" };
+  }
+
+  return {
+    allowed() {
+      if (stopping.signal.aborted) return undefined;
+      const { limit, avoid } = allowance(circuit, concurrency, onWire.size, elapsed());
+      return limit > 0 ? { limit, perHolder, avoid } : undefined;
+    },
+    has: (redemptionId) => onWire.has(redemptionId),
+    send(charge) {
+      onWire.set(charge.redemptionId, Promise.resolve(charge).then(run));
+    },
+    paused: () => circuit.open?.reason ?? null,
+    abort: () => stopping.abort(),
+    async idle() {
+      await Promise.all(onWire.values());
+    },
+  };
+}
+
+/** The answer for what was taken for sending, and not sent. */
+export const notSent: Answer = {
+  status: "pending",
+  reason: "ledger-unreachable",
+  code: "NOT_SENT",
+  message: "it was taken for sending, and not sent",
+};
+
+const tooLate: Answer = {
+  status: "unresolved",
+  reason: "answer-lost",
+  code: "WINDOW_PASSED",
+  message:
+    "An attempt may have been applied, and the time for which the ledger honours its id is over.",
+};
