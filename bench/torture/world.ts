@@ -1,0 +1,314 @@
+/** One run's world: a ledger, a journal, the servers on it and their clients. */
+
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import type { FaultRates } from "../../src/ledger/index.ts";
+import { type Child, startChild } from "./child.ts";
+import { monotonicMs } from "./clock.ts";
+import { type Comparison, compare, type Death } from "./compare.ts";
+import { compile } from "./compile.ts";
+import { type JournalView, viewJournal } from "./journal-view.ts";
+import { faultsOf, type LedgerMode, openTortureLedger, type TortureLedger } from "./ledger.ts";
+import type {
+  FromLoad,
+  FromServer,
+  LoadSettings,
+  RequestSeen,
+  ServerSettings,
+  ToLoad,
+  ToServer,
+} from "./messages.ts";
+
+export interface WorldOptions {
+  readonly ledger: LedgerMode;
+  /** What the meter believes of the ledger; only a self-check makes it believe what is not so. */
+  readonly believes?: LedgerMode | undefined;
+  readonly durability: "response" | "strict";
+  readonly rate: number;
+  readonly processes: number;
+  readonly seed: number;
+  /** Where the journal lies. Default: a temporary folder. */
+  readonly folder?: string | undefined;
+  readonly server?: Partial<ServerSettings> | undefined;
+  /** Faults in place of the usual mix. */
+  readonly faults?: FaultRates | undefined;
+  /** How old, in ms, a lost record may be at its kill; see `verdict.ts`. Default: 1,000. */
+  readonly oldestLostMs?: number | undefined;
+  /** Responses between two events, as a share of the usual. Default: 1. */
+  readonly scale?: number | undefined;
+  /** Loads the clock that can be set. */
+  readonly settableClock?: boolean | undefined;
+  readonly report: (line: string) => void;
+}
+
+export interface Server extends Child<ToServer, FromServer> {
+  readonly life: number;
+  /** Resolves when it listens; false where it ended before. */
+  readonly ready: Promise<boolean>;
+  /** Monotonic. */
+  readonly startedAt: number;
+}
+
+export interface World {
+  readonly options: WorldOptions;
+  readonly ledger: TortureLedger;
+  readonly journal: JournalView;
+  readonly deaths: readonly Death[];
+  readonly concurrency: number;
+  /** Starts the server of a place, 0 upwards. */
+  start(place: number, clockMs?: number): Server;
+  /** Ends a server by force, looks into its journal, and remembers what was there. */
+  end(server: Server, how: Death["how"]): Promise<Death>;
+  load(on: boolean): void;
+  /** Responses that clients received whole so far. */
+  whole(): number;
+  /**
+   * Waits until clients have received so many more: what a run does must not depend on how quick
+   * the machine is. Gives up after the time.
+   */
+  served(more: number, withinMs?: number): Promise<void>;
+  faults(on: boolean): void;
+  /** Ends load and faults, waits until nothing waits to be sent, and compares. */
+  settle(withinMs: number): Promise<Settled>;
+  close(): Promise<void>;
+}
+
+export interface Settled {
+  readonly comparison: Comparison;
+  /** Records that still waited, or were on the wire, when the time was over. */
+  readonly waiting: number;
+  /** Servers that wait for an outcome although nothing waits in the journal. */
+  readonly unflushed: number;
+  readonly settledAfterMs: number;
+  /**
+   * How many charges the ledger and its connections can have left open: answers that say nothing,
+   * 200s that nobody could read, and connections that broke.
+   */
+  readonly leftOpen: number;
+  /** Warnings of Node from servers: what leaks listeners leaks memory. */
+  readonly warnings: readonly string[];
+}
+
+const hourMs = 3_600_000;
+
+/** Milliseconds in which a server hears of what its journal knows; it looks every second. */
+const flushMs = 10_000;
+
+const words = { exit: "exit", exception: "throw", worker: "end-worker" } as const;
+
+export async function openWorld(options: WorldOptions): Promise<World> {
+  const code = await compile();
+  const temporary = await mkdtemp(path.join(tmpdir(), "express-credit-meter-torture-"));
+  const ledger = await openTortureLedger(options.ledger, options.seed);
+  const file = path.join(options.folder ?? temporary, "journal.db");
+  const journal = viewJournal(file);
+  const ports = await freePorts(options.processes);
+  const running = new Set<Server>();
+  const deaths: Death[] = [];
+  const believes = options.believes ?? options.ledger;
+  const common: Omit<ServerSettings, "port" | "life"> = {
+    baseUrl: ledger.ledger.baseUrl,
+    apiKey: ledger.ledger.key,
+    plan: ledger.plan,
+    journal: file,
+    durability: options.durability,
+    idempotentMs: believes === "honour" ? hourMs : null,
+    concurrency: 16,
+    perHolder: 4,
+    circuit: 5,
+    timeoutMs: 1_500,
+    backoff: { baseMs: 5, maxMs: 200 },
+    exitWaitMs: 2_000,
+    ...options.server,
+  };
+  const requestsFile = path.join(temporary, "requests.jsonl");
+  const loadSettings: LoadSettings = {
+    ports,
+    rate: options.rate,
+    seed: options.seed,
+    plan: ledger.plan,
+    holders: ledger.holders,
+    file: requestsFile,
+  };
+  let load: Child<ToLoad, FromLoad> | undefined;
+  let whole = 0;
+  let life = 0;
+  let closed = false;
+
+  /** What the children complain of, each once. */
+  const complaints = new Set<string>();
+  function onLine(line: string) {
+    const words = line.replace(/^\(node:\d+\) |^server \d+: /, "");
+    if (complaints.has(words) || /^\s|^[{}]|Use `node --trace/.test(line)) return;
+    complaints.add(words);
+    options.report(line.slice(0, 200));
+  }
+
+  async function follow(child: Child<ToLoad, FromLoad>) {
+    for (;;) {
+      const said = await child.next("progress", hourMs).catch(() => undefined);
+      if (!said) return;
+      whole = said.whole;
+    }
+  }
+
+  const lookNow = () => ({ states: journal.states(), sending: journal.sending() });
+
+  async function lookFromOutside(): Promise<ReturnType<typeof lookNow>> {
+    const reader = path.join(code, "journal-reader.js");
+    const options = { maxBuffer: 2 ** 26 };
+    const { stdout } = await promisify(execFile)(process.execPath, [reader, file], options);
+    return JSON.parse(stdout);
+  }
+
+  async function untilNothingWaits(deadline: number): Promise<number> {
+    for (;;) {
+      const { pending = 0, sending = 0, prepared = 0 } = journal.states();
+      const waiting = pending + sending + prepared;
+      if (waiting === 0 || monotonicMs() > deadline) return waiting;
+      await sleep(100);
+    }
+  }
+
+  function isFlushed(server: Server): Promise<boolean> {
+    server.send({ kind: "flush" });
+    return server.next("flushed", flushMs).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async function settle(withinMs: number): Promise<Settled> {
+    const began = monotonicMs();
+    const done = load?.next("done", 30_000);
+    load?.send({ kind: "stop" });
+    await done;
+    ledger.ledger.setFaults({});
+    await ledger.ledger.comeBack();
+    await untilNothingWaits(began + withinMs);
+    // What a server holds that has not reached the journal yet, and what it has not heard of.
+    const flushed = await Promise.all([...running].map(isFlushed));
+    const waiting = await untilNothingWaits(began + withinMs);
+    const settledAfterMs = monotonicMs() - began;
+    for (const server of running) server.send({ kind: "close" });
+    const ends = Promise.all([...running].map((server) => server.ended));
+    await Promise.race([ends, sleep(20_000)]);
+    const text = await readFile(requestsFile, "utf8").catch(() => "");
+    const requests = text.split("\n").filter(Boolean);
+    const comparison = compare({
+      requests: requests.map((line) => JSON.parse(line) as RequestSeen),
+      records: journal.records(),
+      burns: ledger.burns(),
+      deaths,
+    });
+    return {
+      comparison,
+      waiting,
+      unflushed: flushed.filter((done) => !done).length,
+      settledAfterMs,
+      warnings: [...complaints].filter((line) => /Warning:/.test(line)),
+      leftOpen:
+        ledger.ambiguous() +
+        ledger.connections() +
+        Math.max(0, ledger.answered() - (comparison.settled.completed ?? 0)),
+    };
+  }
+
+  return {
+    options,
+    ledger,
+    journal,
+    deaths,
+    concurrency: common.concurrency,
+
+    start(place, clockMs = 0) {
+      life += 1;
+      const settings: ServerSettings = { ...common, port: ports[place] ?? 0, life };
+      const child = startChild<ToServer, FromServer>(path.join(code, "server.js"), settings, {
+        env: { TORTURE_CLOCK_MS: String(clockMs) },
+        ...(options.settableClock && { preload: path.join(code, "wall-clock.js") }),
+        onLine,
+      });
+      const ready = child.next("ready").then(
+        () => true,
+        () => false,
+      );
+      const server = { ...child, life, ready, startedAt: monotonicMs() };
+      running.add(server);
+      void child.ended.then(() => running.delete(server));
+      return server;
+    },
+
+    async end(server, how) {
+      const at = monotonicMs();
+      if (how === "kill") server.kill();
+      else server.send({ kind: words[how] });
+      // Whoever ends the worker is still there, and starts another one 50 ms later at the earliest.
+      if (how === "worker") await server.next("worker-ended");
+      else await server.ended;
+      if (how !== "worker") running.delete(server);
+      const death: Death = {
+        life: how === "worker" ? 0 : server.life,
+        livedMs: at - server.startedAt,
+        // What ends itself was not told to at the moment at which it was sent word.
+        at: how === "kill" ? at : monotonicMs(),
+        how,
+        // Quickly, where another process or a new worker is about to take over.
+        ...(how === "worker" || running.size > 0 ? lookNow() : await lookFromOutside()),
+      };
+      deaths.push(death);
+      return death;
+    },
+
+    load(on) {
+      if (!load && on) {
+        load = startChild<ToLoad, FromLoad>(path.join(code, "load.js"), loadSettings, { onLine });
+        void follow(load);
+      } else load?.send({ kind: "pause", on: !on });
+    },
+    whole: () => whole,
+    async served(more, withinMs = 20_000) {
+      const began = monotonicMs();
+      const enough = whole + more * (options.scale ?? 1);
+      while (whole < enough && monotonicMs() - began < withinMs) await sleep(5);
+    },
+    faults: (on) => ledger.ledger.setFaults(on ? (options.faults ?? faultsOf(options.ledger)) : {}),
+    settle,
+
+    async close() {
+      if (closed) return;
+      closed = true;
+      for (const server of running) server.kill();
+      load?.kill();
+      await Promise.all([...running].map((server) => server.ended));
+      await load?.ended;
+      await ledger.close();
+      await rm(temporary, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Ports that nobody listens on now: a server that is started again must have its old one. */
+async function freePorts(count: number): Promise<number[]> {
+  const held = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<{ port: number; release: () => Promise<void> }>((resolve, reject) => {
+          const server = createServer();
+          server.once("error", reject);
+          server.listen(0, "127.0.0.1", () => {
+            const { port } = server.address() as { port: number };
+            resolve({ port, release: () => new Promise((done) => server.close(() => done())) });
+          });
+        }),
+    ),
+  );
+  for (const { release } of held) await release();
+  return held.map(({ port }) => port);
+}
