@@ -13,17 +13,10 @@
  * back as U+FFFD.
  */
 
-import type { Answer, LedgerCredits } from "../redemption.ts";
+import type { Answer, LedgerCredits, RedemptionStatus } from "../redemption.ts";
 
 /** `prepared`: admitted under strict durability; what became of its response is not known yet. */
-export type RecordStatus =
-  | "prepared"
-  | "pending"
-  | "sending"
-  | "completed"
-  | "failed"
-  | "unresolved"
-  | "skipped";
+export type RecordStatus = RedemptionStatus | "prepared";
 
 /** A redemption as it is handed over. Plain data. */
 export interface Entry {

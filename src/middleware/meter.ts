@@ -169,12 +169,10 @@ export function createMeter(parts: MeterParts): Meter {
           return refuse(req, res, next, "plan-not-sold", detail, offer);
         }
         const { payment } = reading;
-        if (redemptions.hasRoom()) return enter(req, res, next, payment, route, label);
-        // The journal is behind, or not open yet: what it has not acknowledged must not grow.
-        redemptions
-          .room(parts.journalWaitMs)
-          .then(() => enter(req, res, next, payment, route, label))
-          .catch(next);
+        // Without room the journal is behind, or not open yet, and what it has not acknowledged must
+        // not grow.
+        const room = redemptions.hasRoom() || redemptions.room(parts.journalWaitMs);
+        whenReady(room, next, () => enter(req, res, next, payment, route, label));
       });
     });
   }

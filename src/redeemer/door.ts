@@ -30,8 +30,10 @@ export interface Submission {
 
 /** What can be asked, by name, and what the answer is. */
 export interface Questions {
-  /** What the journal remembers of these; what it does not know is left out. */
-  /** `follow`: what becomes of them is to be told from now on. */
+  /**
+   * What the journal remembers of these; what it does not know is left out. `follow`: what becomes of
+   * them is to be told from now on.
+   */
   read: {
     ask: { readonly redemptionIds: readonly string[]; readonly follow?: boolean };
     answer: JournalRecord[];
