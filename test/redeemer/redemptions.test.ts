@@ -1,0 +1,97 @@
+import { expect, test } from "vitest";
+import type { Door, Outcome, Submission } from "../../src/redeemer/door.ts";
+import { createRedemptions } from "../../src/redeemer/redemptions.ts";
+import type { Redemption } from "../../src/redemption.ts";
+
+const payment = { planId: "plan", holderAddress: `0x${"a".repeat(40)}`, proof: "proof" };
+
+/** Redemptions before a door at which nothing happens but what the test says. */
+function atADoor() {
+  let tell: (outcome: Outcome) => void = () => {};
+  const submitted: Submission[] = [];
+  const asked: unknown[] = [];
+  const answers: unknown[] = [];
+  const none = () => {};
+  const redemptions = createRedemptions({
+    environment: "test",
+    maxUnderWay: 10_000,
+    maxUnderWayBytes: 1_000_000,
+    maxLive: 10_000,
+    backlog: { count: 10_000, bytes: 1_000_000, ageMs: 1_000_000 },
+    openDoor: (given) => {
+      tell = given;
+      const door: Pick<Door, "submit"> & { ask: (...all: unknown[]) => Promise<unknown> } = {
+        submit: (some) => void submitted.push(...some),
+        ask: async (...question) => {
+          asked.push(question);
+          return answers.shift();
+        },
+      };
+      return door as Door;
+    },
+    onSettled: none,
+    onTrouble: none,
+    onUnsent: none,
+    onHealth: none,
+    onRecovered: none,
+    now: Date.now,
+  });
+  const charge = () => {
+    const redemption = redemptions.open(payment, "GET /") as Redemption;
+    redemptions.charge(redemption, 1);
+    return redemption;
+  };
+  const recovered = { kind: "recovered", pending: 0, unresolved: [], resent: 0 } as const;
+  return {
+    redemptions,
+    submitted,
+    asked,
+    answers,
+    charge,
+    recovered,
+    tell: (outcome: Outcome) => tell(outcome),
+  };
+}
+
+test("there is no room before the journal is open", async () => {
+  const { redemptions, recovered, tell } = atADoor();
+  expect(redemptions.hasRoom()).toBe(false);
+  expect(await redemptions.room(1)).toBe(false);
+  const waiting = redemptions.room(60_000);
+  tell(recovered);
+  expect(await waiting).toBe(true);
+  expect(redemptions.hasRoom()).toBe(true);
+});
+
+test("there is no room while 256 are not acknowledged", async () => {
+  const { redemptions, recovered, tell, charge } = atADoor();
+  tell(recovered);
+  for (let count = 0; count < 255; count += 1) charge();
+  expect(redemptions.hasRoom()).toBe(true);
+  const last = charge();
+  expect(redemptions.hasRoom()).toBe(false);
+  const waiting = redemptions.room(60_000);
+  tell({ kind: "accepted", redemptionIds: [last.redemptionId] });
+  expect(await waiting).toBe(true);
+});
+
+test("whoever waits for room is told when the meter closes", async () => {
+  const { redemptions } = atADoor();
+  const waiting = redemptions.room(60_000);
+  void redemptions.close(0);
+  expect(await waiting).toBe(false);
+});
+
+test("after the thread has started again, what it knew is asked for and followed", async () => {
+  const { redemptions, recovered, tell, charge, asked, answers } = atADoor();
+  tell(recovered);
+  const redemption = charge();
+  const { redemptionId } = redemption;
+  tell({ kind: "accepted", redemptionIds: [redemptionId] });
+  const error = { code: "OWNER_GONE", reason: "answer-lost", message: "gone" };
+  answers.push([{ redemptionId, status: "unresolved", changedAt: 0, amount: 1, error }]);
+  tell(recovered);
+  await redemptions.flush();
+  expect(asked).toEqual([["read", { redemptionIds: [redemptionId], follow: true }]]);
+  expect(redemption).toMatchObject({ status: "unresolved", error });
+});
