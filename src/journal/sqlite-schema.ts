@@ -47,6 +47,7 @@ export const migrations: readonly string[] = [
   -- What may be taken: a holder's oldest is one step away, however much waits or is put off.
   create index ready on redemptions (holder_key, seq) where status = 'pending' and not_before is null;
   create index put_off on redemptions (not_before) where status = 'pending' and not_before is not null;
+  create index put_off_at on redemptions (changed_at) where status = 'pending' and not_before is not null;
   create index pending on redemptions (admitted_at) where status = 'pending';
   create index sending on redemptions (owner, holder_key) where status = 'sending';
   create index prepared on redemptions (owner) where status = 'prepared';

@@ -160,6 +160,9 @@ function createJournal(db: Database.Database): Journal {
       select seq from redemptions where status = 'pending' and not_before <= ?
       union all
       select seq from redemptions where status = 'pending' and not_before > ?
+      union all
+      -- Put off in the future: the clock was set back since, and says nothing of this wait.
+      select seq from redemptions where status = 'pending' and not_before is not null and changed_at > ?
       limit ${readyAtOnce})`);
   const nextHolder = db.prepare(`
     select holder_key from redemptions
@@ -290,7 +293,7 @@ function createJournal(db: Database.Database): Journal {
   /** One of each holder in turn, round after round, until there are enough or no more. */
   function claimSome(claim: Claim, { owner, now }: Batch): Claimed[] {
     const claimed: Claimed[] = [];
-    makeReady.run(now, now + longestWaitMs);
+    makeReady.run(now, now + longestWaitMs, now);
     /** Holders to pass over. Those at their cap are no more than this owner has on the wire. */
     const passed = new Set(claim.avoid === undefined ? [] : [claim.avoid]);
     let skipped = 0;
