@@ -22,6 +22,8 @@ export interface JournalView {
   states(): States;
   /** Ids of the records that are on the wire. */
   sending(): string[];
+  /** Ids of records that were on the wire when their owner ended, and that another one found. */
+  takenOver(): string[];
   records(): RecordSeen[];
 }
 
@@ -50,6 +52,10 @@ export function viewJournal(file: string): JournalView {
     sending: () =>
       ask<{ id: string }>(
         "select redemption_id as id from redemptions where status in ('sending', 'prepared') and status = 'sending'",
+      ).map(({ id }) => id),
+    takenOver: () =>
+      ask<{ id: string }>(
+        "select redemption_id as id from redemptions where status = 'unresolved' and code = 'OWNER_GONE'",
       ).map(({ id }) => id),
     records: () =>
       ask<RecordSeen>(

@@ -261,8 +261,12 @@ export async function openWorld(options: WorldOptions): Promise<World> {
         // Quickly, where another process or a new worker is about to take over.
         ...(how === "worker" || running.size > 0 ? lookNow() : await lookFromOutside()),
       };
-      deaths.push(death);
-      return death;
+      // The new worker may have been quicker: what it took over was on the wire, too.
+      const before = new Set(deaths.flatMap(({ sending }) => sending));
+      const taken = how === "worker" ? journal.takenOver().filter((id) => !before.has(id)) : [];
+      const seen = { ...death, sending: [...new Set([...death.sending, ...taken])] };
+      deaths.push(seen);
+      return seen;
     },
 
     load(on) {
