@@ -125,6 +125,12 @@ export type Answer =
       readonly retryAfterMs?: number;
     };
 
+/** What a ledger said when it was asked for a balance. Plain data. */
+export type BalanceReading =
+  | { readonly told: true; readonly amount: LedgerCredits }
+  /** `answered`: the ledger is there, and does not tell. */
+  | { readonly told: false; readonly answered: boolean };
+
 /** Whether it was charged, or how much it is, nobody can say. */
 export type UnresolvedAnswer = Extract<Answer, { status: "unresolved" }>;
 

@@ -1,7 +1,7 @@
 /** Nevermined's HTTP API: one attempt for each call, no retries. */
 
 import type { Dispatcher } from "undici";
-import type { Answer, LedgerCredits } from "../redemption.ts";
+import type { Answer, BalanceReading } from "../redemption.ts";
 import { exchange, faultOf } from "./exchange.ts";
 import { type Exchange, readOutcome } from "./outcome.ts";
 import { presentable } from "./presentable.ts";
@@ -34,8 +34,8 @@ export interface Sendable {
 export interface NeverminedClient {
   /** Sends a charge once. Never rejects; `signal` gives up waiting, and says so in the answer. */
   redeem(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
-  /** What a holder has left on a plan, in credits; null where the ledger does not tell. */
-  balance(planId: string, holderAddress: string): Promise<LedgerCredits | null>;
+  /** What a holder has left on a plan. Never rejects. */
+  balance(planId: string, holderAddress: string): Promise<BalanceReading>;
   /** Loads what the first charge would have to wait for. */
   warmUp(): void;
   /** Ends the sockets, with whatever is on them. For good: what comes later is not sent. */
@@ -130,7 +130,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
     async balance(planId, holderAddress) {
       const { answer } = await send(balanceRequest(planId, holderAddress), undefined);
-      return answer?.status === 200 ? readBalance(answer.body) : null;
+      return readBalance(answer);
     },
 
     warmUp() {

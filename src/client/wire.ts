@@ -1,7 +1,7 @@
 /** The shapes of Nevermined's HTTP API, checked in both directions. */
 
 import { z } from "zod";
-import type { Charge, LedgerCredits } from "../redemption.ts";
+import type { BalanceReading, Charge, LedgerCredits } from "../redemption.ts";
 
 /**
  * Body of `POST /protocol/plans/redeem`. All four fields are required by Nevermined's OpenAPI
@@ -91,7 +91,22 @@ const balanceReply = z.looseObject({
   remaining: ledgerCredits.optional().catch(undefined),
 });
 
-export function readBalance(body: string | undefined): LedgerCredits | null {
-  const reply = balanceReply.parse(readObject(body) ?? {});
-  return reply.balance ?? reply.remaining ?? null;
+/** @param answer undefined: none came */
+export function readBalance(
+  answer: { readonly status: number; readonly body: string | undefined } | undefined,
+): BalanceReading {
+  if (!answer) return { told: false, answered: false };
+  const body = readObject(answer.body);
+  if (answer.status === 200) {
+    const reply = balanceReply.parse(body ?? {});
+    const amount = reply.balance ?? reply.remaining;
+    if (amount !== undefined) return { told: true, amount };
+  }
+  // Of a plan or holder that the ledger does not know (Nevermined documents 404 for both) nobody has
+  // credits; NestJS answers 404 for a route that is not there, too.
+  const said = errorReply.parse(body ?? {});
+  const isUnknown = answer.status === 404 && body && !/\bCannot GET\b/.test(said.message ?? "");
+  if (isUnknown) return { told: true, amount: 0 };
+  const { status } = answer;
+  return { told: false, answered: status < 500 && status !== 408 && status !== 429 };
 }

@@ -56,6 +56,8 @@ export interface JournalRecord extends Omit<Entry, "status"> {
   readonly owner: string | null;
   readonly firstSentAt: number | null;
   readonly sentAt: number | null;
+  /** When the first attempt was sent that ended without an answer and may have been applied. */
+  readonly doubtSince: number | null;
   readonly changedAt: number;
 }
 
@@ -66,7 +68,9 @@ export interface Claimed {
   readonly amount: number;
   readonly body: string;
   readonly attempt: number;
-  readonly firstSentAt: number;
+  readonly sentAt: number;
+  /** As of the record. */
+  readonly doubtSince: number | null;
 }
 
 /** Takes pending records, one holder after the other, the oldest of each first. */
@@ -88,6 +92,8 @@ export interface Settlement {
   readonly redemptionId: string;
   readonly attempt: number;
   readonly answer: Answer;
+  /** For `pending`: it may have been applied, and is sent again under an id that the ledger honours. */
+  readonly mayBeApplied: boolean;
   /**
    * For `pending`: not to be taken again before, in milliseconds since 1970. One that is hours away was
    * set by another clock, and does not count.
@@ -139,8 +145,8 @@ export interface Takeover {
   readonly from: string;
   readonly now: number;
   /**
-   * What it was sending since this time is sent again under its id, since the ledger honours it;
-   * null: nothing is.
+   * What it was sending, and may have been applied since this time only, is sent again under its id,
+   * since the ledger honours it; null: nothing is.
    */
   readonly resendSince: number | null;
 }

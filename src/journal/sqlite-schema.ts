@@ -36,7 +36,8 @@ export const migrations: readonly string[] = [
     admitted_at integer not null,
     changed_at integer not null,
     first_sent_at integer,
-    sent_at integer
+    sent_at integer,
+    doubt_since integer
   );
   -- In a table of their own, which \`tidy\` can write anew.
   create table secrets (seq integer primary key, proof text, body text);

@@ -150,7 +150,8 @@ function createJournal(db: Database.Database): Journal {
     update redemptions set
       status = :status, redeemed_amount = :redeemed, remaining_balance = :remaining,
       short = :short, code = :code, reason = :reason, message = :message,
-      not_before = :notBefore, changed_at = :now
+      not_before = :notBefore, changed_at = :now,
+      doubt_since = iif(:mayBeApplied, coalesce(doubt_since, sent_at), doubt_since)
     where redemption_id = :id and owner = :owner and attempt = :attempt
       and (status = 'sending' or
         (:status in ('completed', 'failed') and status in ('unresolved', 'pending')))`);
@@ -178,7 +179,7 @@ function createJournal(db: Database.Database): Journal {
       status = 'sending', attempt = attempt + 1, owner = :owner, sent_at = :now, changed_at = :now,
       first_sent_at = coalesce(first_sent_at, :now), code = null, reason = null, message = null
     where seq = :seq and status = 'pending'
-    returning redemption_id, holder_key, amount, attempt, first_sent_at,
+    returning redemption_id, holder_key, amount, attempt, sent_at, doubt_since,
       (select body from secrets where secrets.seq = redemptions.seq) as body`);
 
   const readMany = db.prepare(`${records} where redemption_id in (select value from json_each(?))`);
@@ -209,10 +210,11 @@ function createJournal(db: Database.Database): Journal {
     update redemptions set status = 'unresolved', changed_at = :now, reason = 'answer-lost',
       code = 'OWNER_GONE', message = 'The process that was sending this charge ended before an answer came.'
     where status = 'sending' and owner = :from
-      and (:since is null or first_sent_at < :since)
+      and (:since is null or coalesce(doubt_since, sent_at) < :since)
     returning redemption_id`);
   const sendAgain = db.prepare(`
-    update redemptions set status = 'pending', changed_at = :now, not_before = null
+    update redemptions set status = 'pending', changed_at = :now, not_before = null,
+      doubt_since = coalesce(doubt_since, sent_at)
     where status = 'sending' and owner = :from
     returning redemption_id`);
   const unconfirmed = db.prepare(`
@@ -229,7 +231,7 @@ function createJournal(db: Database.Database): Journal {
 
   const decide = db.prepare(`
     update redemptions set
-      status = :status, changed_at = :now, not_before = null,
+      status = :status, changed_at = :now, not_before = null, doubt_since = null,
       amount = coalesce(:amount, amount), redeemed_amount = :redeemed, short = 0,
       bytes = coalesce(:bytes, bytes),
       code = :code, reason = :reason, message = :message
@@ -286,6 +288,7 @@ function createJournal(db: Database.Database): Journal {
       owner,
       now,
       notBefore: settlement.notBefore,
+      mayBeApplied: settlement.mayBeApplied ? 1 : 0,
     });
     return changes === 1;
   }
@@ -325,7 +328,8 @@ function createJournal(db: Database.Database): Journal {
         amount: row.amount,
         body: row.body,
         attempt: row.attempt,
-        firstSentAt: row.first_sent_at,
+        sentAt: row.sent_at,
+        doubtSince: row.doubt_since,
       }
     );
   }
@@ -564,7 +568,8 @@ interface ClaimedRow {
   amount: number;
   body: string;
   attempt: number;
-  first_sent_at: number;
+  sent_at: number;
+  doubt_since: number | null;
 }
 
 interface Row {
@@ -590,6 +595,7 @@ interface Row {
   changed_at: number;
   first_sent_at: number | null;
   sent_at: number | null;
+  doubt_since: number | null;
 }
 
 function recordOf(row: Row): JournalRecord {
@@ -614,6 +620,7 @@ function recordOf(row: Row): JournalRecord {
     changedAt: row.changed_at,
     firstSentAt: row.first_sent_at,
     sentAt: row.sent_at,
+    doubtSince: row.doubt_since,
   };
 }
 

@@ -13,6 +13,11 @@ export interface CircuitOptions {
   readonly threshold: number;
   /** Waits between probes. */
   readonly backoff: Backoff;
+  /**
+   * Whether a charge whose answer is lost stays unresolved: then a probe that fails costs a person's
+   * work. The ledger is asked something harmless first, and the probes are rarer.
+   */
+  readonly costly: boolean;
 }
 
 export interface Circuit {
@@ -27,24 +32,41 @@ export interface Circuit {
     readonly probes: number;
     readonly notBefore: number;
     readonly lastHolder: string;
+    /** Set while the ledger must first answer something harmless, and how often it did not. */
+    readonly questions?: number;
+    /** When a charge probes all the same: not every ledger answers harmless questions. */
+    readonly atLast: number;
   };
+}
+
+/** The longest wait between costly probes, in milliseconds. */
+export const costlyWaitMs = 600_000;
+
+/** What an open circuit allows; a closed one allows charges only. */
+export interface Allowance {
+  /** Charges that may go on the wire now, beside those that are there. */
+  readonly limit: number;
+  /** A holder whose not, if there is another. */
+  readonly avoid?: string;
+  /** The ledger is to be asked something harmless now. */
+  readonly ask?: true;
 }
 
 export function closedCircuit(options: CircuitOptions): Circuit {
   return { options, troubles: 0, faultyHolder: undefined };
 }
 
-/** How many charges may go on the wire now, beside those that are there; and whose not. */
 export function allowance(
   circuit: Circuit,
   concurrency: number,
   onWire: number,
   now: number,
-): { limit: number; avoid?: string } {
+): Allowance {
   const { open, troubles } = circuit;
   if (open) {
-    const probe = onWire === 0 && now >= open.notBefore;
-    return { limit: probe ? 1 : 0, avoid: open.lastHolder };
+    const due = onWire === 0 && now >= open.notBefore;
+    if (due && open.questions !== undefined && now < open.atLast) return { limit: 0, ask: true };
+    return { limit: due ? 1 : 0, avoid: open.lastHolder };
   }
   // A place where there was trouble is not filled again until the ledger has answered: an outage
   // costs what was on the wire when it began, or the threshold where that is more.
@@ -75,11 +97,35 @@ export function afterAnswer(
   if (!opens) return next;
   const probes = (open?.probes ?? -1) + 1;
   const asked = answer.status === "pending" ? answer.retryAfterMs : undefined;
-  const wait = waitBeforeRetry(options.backoff, probes + 1, asked, random);
+  const costly = options.costly && answer.status === "unresolved";
+  const { baseMs, maxMs } = options.backoff;
+  const backoff = { baseMs, maxMs: costly ? Math.max(maxMs, costlyWaitMs) : maxMs };
+  const wait = waitBeforeRetry(backoff, probes + 1, asked, random);
   return {
     ...next,
-    open: { reason: trouble, probes, notBefore: now + wait, lastHolder: holderKey },
+    open: {
+      reason: trouble,
+      probes,
+      notBefore: now + wait,
+      lastHolder: holderKey,
+      ...(costly && { questions: 0 }),
+      atLast: now + Math.max(wait, costlyWaitMs),
+    },
   };
+}
+
+/** What the answer to a harmless question changes, or its absence. */
+export function afterQuestion(
+  circuit: Circuit,
+  answered: boolean,
+  now: number,
+  random: number,
+): Circuit {
+  if (circuit.open?.questions === undefined) return circuit;
+  const { questions, ...open } = circuit.open;
+  if (answered) return { ...circuit, open };
+  const wait = waitBeforeRetry(circuit.options.backoff, questions + 1, undefined, random);
+  return { ...circuit, open: { ...open, questions: questions + 1, notBefore: now + wait } };
 }
 
 /** Why the ledger seems not to work; undefined where it does. */

@@ -51,7 +51,7 @@ export function createAnswers(
         record: withoutSecrets(record),
         acts: await journal.acts(redemptionId),
         balanceBefore: await journal.balanceBefore(record),
-        balanceNow: balance === null ? null : { amount: balance, at: now() },
+        balanceNow: balance.told ? { amount: balance.amount, at: now() } : null,
       };
     },
 

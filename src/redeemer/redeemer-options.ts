@@ -1,7 +1,7 @@
 /** What a redeemer is made of. */
 
 import type { Claimed, Journal } from "../journal/journal.ts";
-import type { Answer, Charge, LedgerCredits } from "../redemption.ts";
+import type { Answer, BalanceReading, Charge } from "../redemption.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Outcome } from "./door.ts";
 
@@ -26,8 +26,8 @@ export interface RedeemerOptions {
   readonly encode: (charge: Charge) => string;
   /** Sends a charge once. A rejection counts as "may have been applied". */
   readonly send: (charge: Claimed, signal: AbortSignal) => Promise<Answer>;
-  /** What the holder has now; null where the ledger does not tell. */
-  readonly askBalance: (planId: string, holderAddress: string) => Promise<LedgerCredits | null>;
+  /** What the holder has now. */
+  readonly askBalance: (planId: string, holderAddress: string) => Promise<BalanceReading>;
   /** Ends whatever `send` keeps open. */
   readonly end: () => Promise<void>;
   /** Must not throw. */

@@ -40,6 +40,8 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   let cycling: Promise<void> | undefined;
   /** Since the last commit failed: what it took, if it was applied all the same, is not known. */
   let failing = false;
+  /** Set after a commit that only remembered: the next one settles and takes, too. */
+  let workIsDue = false;
   let stopped: Promise<undefined> | undefined;
   let closed = false;
 
@@ -83,10 +85,15 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   /** Never rejects. */
   async function cycle(): Promise<void> {
     if (cycling) return schedule(batchMs);
-    cycling = commitNext().finally(() => {
+    cycling = commitAll().finally(() => {
       cycling = undefined;
     });
     await cycling;
+  }
+
+  async function commitAll() {
+    await commitNext();
+    if (workIsDue) await commitNext();
   }
 
   async function commitNext() {
@@ -109,6 +116,10 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     const claim = failing ? undefined : sender.allowed();
     if (inbox.length === 0 && settlements.length === 0 && !claim && !failing) return undefined;
     const append = inbox.slice(0, batchRecords);
+    // What is not remembered yet is lost by a crash, what is not settled is not: the one never waits
+    // for the other's work.
+    workIsDue = !workIsDue && append.length > 0 && (settlements.length > 0 || claim !== undefined);
+    if (workIsDue) return { owner, now: now(), append, settle: [] };
     return { owner, now: now(), append, settle: settlements.slice(), claim };
   }
 
@@ -140,7 +151,9 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     if (changes.length > 0) tell({ kind: "changes", changes });
     health.tell();
     const more = result.claimed.length > 0 && result.claimed.length === batch.claim?.limit;
-    if (inbox.length > 0 || settlements.length > 0 || more || failing) schedule(batchMs);
+    if (!workIsDue && (inbox.length > 0 || settlements.length > 0 || more || failing)) {
+      schedule(batchMs);
+    }
   }
 
   /** A commit that failed may have been applied all the same. What it took was never sent. */
@@ -151,7 +164,13 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       const page = await journal.list({ status: "sending", after, limit: pageSize });
       for (const { redemptionId, attempt, owner: taker } of page.records) {
         if (taker !== owner || sender.has(redemptionId) || answered.has(redemptionId)) continue;
-        settlements.push({ redemptionId, attempt, answer: notSent, notBefore: 0 });
+        settlements.push({
+          redemptionId,
+          attempt,
+          answer: notSent,
+          mayBeApplied: false,
+          notBefore: 0,
+        });
       }
       after = page.next ?? undefined;
     } while (after !== undefined);

@@ -4,12 +4,12 @@ import { setMaxListeners } from "node:events";
 import type { Claim, Claimed, Settlement } from "../journal/journal.ts";
 import type { Answer } from "../redemption.ts";
 import { waitBeforeRetry } from "./backoff.ts";
-import { afterAnswer, allowance, closedCircuit } from "./circuit.ts";
+import { afterAnswer, afterQuestion, allowance, closedCircuit } from "./circuit.ts";
 import { messageOf } from "./health.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 
 export interface Sender {
-  /** What may be taken for sending now. */
+  /** What may be taken for sending now. An open circuit is probed by this. */
   allowed(): Claim | undefined;
   has(redemptionId: string): boolean;
   /** Sends what is durably taken. */
@@ -29,36 +29,44 @@ export interface SenderEvents {
   wakeIn(ms: number): void;
 }
 
+/** What an attempt came to, and whether it may have been applied although it is sent again. */
+type Outcome = Pick<Settlement, "answer" | "mayBeApplied">;
+
 export function createSender(options: RedeemerOptions, events: SenderEvents): Sender {
   const { backoff, concurrency, perHolder, idempotentMs, now, elapsed, random } = options;
   const onWire = new Map<string, Promise<void>>();
-  let circuit = closedCircuit({ threshold: options.circuitThreshold, backoff });
+  let circuit = closedCircuit({
+    threshold: options.circuitThreshold,
+    backoff,
+    costly: idempotentMs === null,
+  });
+  let asking = false;
   const stopping = new AbortController();
   // Every charge on the wire listens to it: no leak, of which Node would warn at eleven.
   setMaxListeners(0, stopping.signal);
 
   async function run(charge: Claimed) {
     const { redemptionId, attempt } = charge;
-    const answer = decidedHere(charge) ?? (await ask(charge));
+    const { answer, mayBeApplied } = decidedHere(charge) ?? (await ask(charge));
     const wait =
       answer.status === "pending"
         ? waitBeforeRetry(backoff, attempt, answer.retryAfterMs, random())
         : 0;
     onWire.delete(redemptionId);
-    events.settle({ redemptionId, attempt, answer, notBefore: now() + wait });
+    events.settle({ redemptionId, attempt, answer, mayBeApplied, notBefore: now() + wait });
     if (wait > 0) events.wakeIn(wait);
   }
 
   /** What must not be sent at all. */
-  function decidedHere(charge: Claimed): Answer | undefined {
-    if (stopping.signal.aborted) return notSent;
+  function decidedHere({ doubtSince }: Claimed): Outcome | undefined {
+    if (stopping.signal.aborted) return { answer: notSent, mayBeApplied: false };
     // An attempt before this one may have been applied, and the ledger may have forgotten it.
-    const again = charge.attempt > 1 && idempotentMs !== null;
-    return again && !isHonoured(charge) ? tooLate : undefined;
+    const late = doubtSince !== null && !isHonoured(doubtSince);
+    return late ? { answer: tooLate, mayBeApplied: true } : undefined;
   }
 
   /** Never rejects. */
-  async function ask(charge: Claimed): Promise<Answer> {
+  async function ask(charge: Claimed): Promise<Outcome> {
     let answer: Answer;
     try {
       answer = await options.send(charge, stopping.signal);
@@ -72,23 +80,42 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
     return sendAgainIfHonoured(answer, charge);
   }
 
-  /** Whether the ledger still knows the id. A clock that was set back has made that unknown. */
-  function isHonoured({ firstSentAt }: Claimed): boolean {
-    const age = now() - firstSentAt;
+  /** Whether the ledger still knows an id since then. A clock that was set back has made that unknown. */
+  function isHonoured(since: number): boolean {
+    const age = now() - since;
     return idempotentMs !== null && age >= 0 && age <= idempotentMs;
   }
 
   /** Where the ledger honours the id, "may have been applied" is no reason not to ask again. */
-  function sendAgainIfHonoured(answer: Answer, charge: Claimed): Answer {
-    if (answer.status !== "unresolved" || !isHonoured(charge)) return answer;
-    if (answer.reason !== "answer-lost" && answer.reason !== "unexpected-answer") return answer;
-    return { ...answer, status: "pending", reason: "ledger-unreachable" };
+  function sendAgainIfHonoured(answer: Answer, { doubtSince, sentAt }: Claimed): Outcome {
+    const isDoubtful =
+      answer.status === "unresolved" &&
+      (answer.reason === "answer-lost" || answer.reason === "unexpected-answer");
+    if (!isDoubtful || !isHonoured(doubtSince ?? sentAt)) return { answer, mayBeApplied: false };
+    const again: Answer = { ...answer, status: "pending", reason: "ledger-unreachable" };
+    return { answer: again, mayBeApplied: true };
+  }
+
+  /** Asks the ledger something harmless: whether it is there. */
+  async function askWhetherThere() {
+    if (asking) return;
+    asking = true;
+    const [planId = "", holderAddress = ""] = circuit.open?.lastHolder.split(" ") ?? [];
+    const there = await options.askBalance(planId, holderAddress).then(
+      (reading) => reading.told || reading.answered,
+      () => false,
+    );
+    asking = false;
+    const at = elapsed();
+    circuit = afterQuestion(circuit, there, at, random());
+    if (circuit.open) events.wakeIn(Math.max(0, circuit.open.notBefore - at));
   }
 
   return {
     allowed() {
       if (stopping.signal.aborted) return undefined;
-      const { limit, avoid } = allowance(circuit, concurrency, onWire.size, elapsed());
+      const { limit, avoid, ask } = allowance(circuit, concurrency, onWire.size, elapsed());
+      if (ask) void askWhetherThere();
       return limit > 0 ? { limit, perHolder, avoid } : undefined;
     },
     has: (redemptionId) => onWire.has(redemptionId),

@@ -33,7 +33,9 @@ test.each([
     code: "ECONNREFUSED",
     message: "refused",
   };
-  const settle = [{ redemptionId: "a", attempt: 1, answer, notBefore: now + 30_000 }];
+  const settle = [
+    { redemptionId: "a", attempt: 1, answer, mayBeApplied: false, notBefore: now + 30_000 },
+  ];
   await journal.commit({ owner, now, append: [], settle });
   const again = await journal.commit({ owner, now: now + jumpMs, append: [], settle: [], claim });
   expect(again.claimed).toHaveLength(taken);

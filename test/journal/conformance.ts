@@ -97,6 +97,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
           attempt: 0,
           firstSentAt: null,
           sentAt: null,
+          doubtSince: null,
           changedAt: t0 + 7,
         });
       });
@@ -286,7 +287,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
             amount: 5,
             body: "bytes",
             attempt: 1,
-            firstSentAt: t0,
+            sentAt: t0,
+            doubtSince: null,
           },
         ]);
         expect(await recordOf(journal, "a")).toMatchObject({
@@ -312,7 +314,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
           error: { code: "HTTP_429", reason: "ledger-throttled", message: "Later." },
         });
         const [second] = await claim(journal, { owner: "two", now: t0 + 5 });
-        expect(second).toEqual({ ...first, attempt: 2 });
+        expect(second).toEqual({ ...first, attempt: 2, sentAt: t0 + 5 });
         expect(await recordOf(journal, "a")).toMatchObject({
           owner: "two",
           sentAt: t0 + 5,
@@ -682,20 +684,25 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         expect(taken.find(({ redemptionId }) => redemptionId === "new")).toMatchObject({
           attempt: 2,
           body: '{"id":"new"}',
-          firstSentAt: t0 + 1_000,
+          doubtSince: t0 + 1_000,
         });
         expect(taken.map(({ redemptionId }) => redemptionId).sort()).toEqual(["new", "waits"]);
       });
 
-      test("counting from the first attempt", async () => {
+      test.each([
+        ["counting from the first attempt that may have been applied", true, ["a"], []],
+        ["not counting from one that certainly was not", false, [], ["a"]],
+      ])("%s", async (_name, mayBeApplied, unresolved, pending) => {
         const journal = await fresh();
         await commit(journal, { owner: "gone", append: [entry("a")] });
         const [first] = await claim(journal, { owner: "gone" });
         if (!first) throw new Error("nothing was taken");
-        await settle(journal, first, answers.pending, { owner: "gone" });
-        await claim(journal, { owner: "gone", now: t0 + 1_000 });
+        const again = { ...settlement(first, answers.pending), mayBeApplied };
+        await commit(journal, { owner: "gone", settle: [again] });
+        const [second] = await claim(journal, { owner: "gone", now: t0 + 1_000 });
+        expect(second).toMatchObject({ doubtSince: mayBeApplied ? t0 : null });
         const became = await journal.takeOver({ from: "gone", now: t0, resendSince: t0 + 500 });
-        expect(became).toEqual({ unresolved: ["a"], pending: [] });
+        expect(became).toEqual({ unresolved, pending });
       });
 
       test("and touches nobody else's, and does so once", async () => {

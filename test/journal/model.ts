@@ -24,6 +24,8 @@ interface Remembered {
   reason: string | null;
   notBefore: number;
   firstSentAt: number | null;
+  sentAt: number | null;
+  doubtSince: number | null;
   changedAt: number;
 }
 
@@ -50,6 +52,7 @@ const settled = fc.record({
   which: fc.nat({ max: 6 }),
   status: fc.constantFrom(...(Object.keys(answers) as (keyof typeof answers)[])),
   wait: fc.constantFrom(0, 500, 5_000),
+  mayBeApplied: fc.boolean(),
 });
 const act = fc.constantFrom<Act>(
   { act: "complete", redeemedAmount: 1 },
@@ -167,9 +170,9 @@ function createModel() {
     const append = one.append.map(({ redemptionId, status }) =>
       entry(redemptionId, { status, holderAddress: `0x${ids.indexOf(redemptionId) % 3}` }),
     );
-    const settle = one.settle.flatMap(({ which, status, wait }) => {
+    const settle = one.settle.flatMap(({ which, status, wait, mayBeApplied }) => {
       const attempt = attempts.at(-1 - which);
-      return attempt ? [settlement(attempt, answers[status], now + wait)] : [];
+      return attempt ? [{ ...settlement(attempt, answers[status], now + wait), mayBeApplied }] : [];
     });
     const committed = await commit(journal, {
       owner: one.owner,
@@ -199,11 +202,13 @@ function createModel() {
       attempt: 0,
       owner: status === "prepared" ? by : null,
       firstSentAt: null,
+      sentAt: null,
+      doubtSince: null,
     });
   }
 
   function modelSettle(
-    { redemptionId, attempt, answer, notBefore }: ReturnType<typeof settlement>,
+    { redemptionId, attempt, answer, mayBeApplied, notBefore }: ReturnType<typeof settlement>,
     by: string,
   ) {
     const record = records.get(redemptionId);
@@ -216,12 +221,17 @@ function createModel() {
     if (!fits) return false;
     const reason = answer.status === "completed" ? null : answer.reason;
     Object.assign(record, { status: answer.status, changedAt: now, notBefore, reason });
+    if (mayBeApplied) record.doubtSince ??= record.sentAt;
     if (final) Object.assign(record, { body: null, proof: null });
     return true;
   }
 
   /** Which ones are taken is the journal's choice, within these bounds. */
   function modelClaim(claim: Claim, taken: readonly Claimed[], by: string) {
+    for (const record of records.values()) {
+      // Put off in the future: the clock was set back since, and says nothing of that wait any more.
+      if (record.changedAt > now && record.status === "pending") record.notBefore = 0;
+    }
     const dueOf = (holder?: string) =>
       [...records].filter(
         ([, record]) =>
@@ -248,6 +258,7 @@ function createModel() {
       record.owner = by;
       record.reason = null;
       record.firstSentAt ??= now;
+      record.sentAt = now;
       record.changedAt = now;
       expect(one).toEqual({
         redemptionId: one.redemptionId,
@@ -255,7 +266,8 @@ function createModel() {
         amount: record.amount,
         body: record.body,
         attempt: record.attempt,
-        firstSentAt: record.firstSentAt,
+        sentAt: now,
+        doubtSince: record.doubtSince,
       });
       const same = attempts.filter(
         (each) => each.redemptionId === one.redemptionId && each.attempt === one.attempt,
@@ -278,7 +290,9 @@ function createModel() {
     for (const [key, record] of records) {
       const { status } = record;
       if (record.owner !== from || (status !== "prepared" && status !== "sending")) continue;
-      const again = status === "sending" && since !== null && (record.firstSentAt ?? 0) >= since;
+      const doubtSince = record.doubtSince ?? record.sentAt;
+      const again = status === "sending" && since !== null && (doubtSince ?? 0) >= since;
+      if (again) record.doubtSince = doubtSince;
       const reason = status === "prepared" ? "delivery-unconfirmed" : "answer-lost";
       Object.assign(record, again ? { status: "pending", notBefore: 0 } : { status: "unresolved" });
       Object.assign(record, { changedAt: now, reason: again ? null : reason });
@@ -297,6 +311,7 @@ function createModel() {
     record.reason = what.act === "fail" ? "ledger-refused" : null;
     if (what.act === "supply") Object.assign(record, { amount: what.amount, body: what.body });
     record.proof = null;
+    record.doubtSince = null;
     if (what.act === "complete") Object.assign(record, { status: "completed", body: null });
     else if (what.act === "fail") Object.assign(record, { status: "failed", body: null });
     else record.status = "pending";

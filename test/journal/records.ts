@@ -56,7 +56,7 @@ export function settlement(
   answer: Answer,
   notBefore = 0,
 ) {
-  return { redemptionId, attempt, answer, notBefore };
+  return { redemptionId, attempt, answer, mayBeApplied: false, notBefore };
 }
 
 /** Settles one; tells whether it applied. */

@@ -1,11 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { waitBeforeRetry } from "../../src/redeemer/backoff.ts";
-import { afterAnswer, allowance, type Circuit, closedCircuit } from "../../src/redeemer/circuit.ts";
+import {
+  afterAnswer,
+  afterQuestion,
+  allowance,
+  type Circuit,
+  closedCircuit,
+  costlyWaitMs,
+} from "../../src/redeemer/circuit.ts";
 import type { Answer } from "../../src/redemption.ts";
 import { away, completed, lost, refused, wrongKey } from "./world.ts";
 
-const options = { threshold: 3, backoff: { baseMs: 100, maxMs: 1_000 } };
+const options = { threshold: 3, backoff: { baseMs: 100, maxMs: 1_000 }, costly: false };
 const closed = closedCircuit(options);
 const busy: Answer = { ...away, reason: "still-running" };
 const mismatch: Answer = { ...lost, reason: "idempotency-mismatch" };
@@ -158,6 +165,7 @@ describe("the circuit", () => {
       probes: 0,
       notBefore: 50,
       lastHolder: "a",
+      atLast: costlyWaitMs,
     });
     expect(allowance(open, 8, 0, 49)).toEqual({ limit: 0, avoid: "a" });
     expect(allowance(open, 8, 0, 50)).toEqual({ limit: 1, avoid: "a" });
@@ -190,8 +198,16 @@ describe("the circuit", () => {
 
 describe("an outage", () => {
   /** Sends as the redeemer does: as much as is allowed, whenever it is; every answer is lost. */
-  function outage(concurrency: number, threshold: number, hours: number, random: () => number) {
-    let circuit = closedCircuit({ threshold, backoff: { baseMs: 250, maxMs: 30_000 } });
+  function outage(
+    concurrency: number,
+    threshold: number,
+    hours: number,
+    random: () => number,
+    costly?: { there: boolean },
+  ) {
+    const backoff = { baseMs: 250, maxMs: 30_000 };
+    let circuit = closedCircuit({ threshold, backoff, costly: costly !== undefined });
+    let questions = 0;
     let onWire = concurrency;
     let lostOnes = 0;
     let now = 0;
@@ -204,11 +220,15 @@ describe("an outage", () => {
       } else if (circuit.open) {
         now = Math.max(now, circuit.open.notBefore);
       }
-      const { limit } = allowance(circuit, concurrency, onWire, now);
+      const { limit, ask } = allowance(circuit, concurrency, onWire, now);
+      if (ask) {
+        questions += 1;
+        circuit = afterQuestion(circuit, costly?.there === true, now, random());
+      }
       if (circuit.open) probes += Math.max(0, limit);
       onWire += Math.max(0, limit);
     }
-    return { lostOnes: lostOnes + onWire, probes };
+    return { lostOnes: lostOnes + onWire, probes, questions };
   }
 
   test("leaves at most what was on the wire, or the threshold, and the probes unresolved", () => {
@@ -225,12 +245,66 @@ describe("an outage", () => {
     );
   });
 
+  test.each([
+    ["that answers nothing", false, 24 * 6 + 10],
+    ["whose other answers come", true, 24 * 12 + 20],
+  ])("of a day leaves a few unresolved at a ledger %s", (_name, there, most) => {
+    const { lostOnes, questions } = outage(16, 5, 24, () => 0.5, { there });
+    expect(lostOnes).toBeLessThanOrEqual(16 + most);
+    expect(questions).toBeGreaterThan(there ? 100 : 3_000);
+  });
+
   test("of a day is probed now and then only", () => {
     const { lostOnes, probes } = outage(16, 5, 24, () => 0.5);
     // 24 h at half of 30 s, and the shorter waits of the beginning.
     expect(probes).toBeGreaterThan(5_000);
     expect(probes).toBeLessThan(24 * 240 + 20);
     expect(lostOnes).toBeLessThanOrEqual(16 + probes);
+  });
+});
+
+describe("an outage that leaves a charge unresolved at each probe", () => {
+  const open = met(
+    [
+      [lost, "a"],
+      [lost, "a"],
+      [odd, "a"],
+    ],
+    closedCircuit({ ...options, costly: true }),
+  );
+
+  test("is probed with something harmless first", () => {
+    expect(allowance(open, 8, 0, 49)).toEqual({ limit: 0, avoid: "a" });
+    expect(allowance(open, 8, 0, 50)).toEqual({ limit: 0, ask: true });
+    const there = afterQuestion(open, true, 60, 0.5);
+    expect(allowance(there, 8, 0, 60)).toEqual({ limit: 1, avoid: "a" });
+    // The answer to a question does not close it: the probe must come back, too.
+    const again = afterAnswer(there, lost, "b", 60, 0.5);
+    expect(allowance(again, 8, 0, 60 + 100)).toEqual({ limit: 0, ask: true });
+    expect(afterAnswer(there, completed, "b", 60, 0.5).open).toBeUndefined();
+  });
+
+  test("asks again, later and later, and at last sends a charge without an answer", () => {
+    const first = afterQuestion(open, false, 50, 0.5);
+    expect(first.open).toMatchObject({ questions: 1, notBefore: 50 + 50 });
+    const second = afterQuestion(first, false, 100, 0.5);
+    expect(second.open).toMatchObject({ questions: 2, notBefore: 100 + 100 });
+    expect(allowance(second, 8, 0, costlyWaitMs - 1)).toEqual({ limit: 0, ask: true });
+    expect(allowance(second, 8, 0, costlyWaitMs)).toEqual({ limit: 1, avoid: "a" });
+  });
+
+  test("no question is asked where nothing was written, or the id is honoured", () => {
+    const refusing = met(
+      [
+        [away, "a"],
+        [away, "a"],
+        [away, "a"],
+      ],
+      closedCircuit({ ...options, costly: true }),
+    );
+    expect(allowance(refusing, 8, 0, 50)).toEqual({ limit: 1, avoid: "a" });
+    expect(afterQuestion(refusing, true, 50, 0.5)).toBe(refusing);
+    expect(afterQuestion(closed, true, 50, 0.5)).toBe(closed);
   });
 });
 

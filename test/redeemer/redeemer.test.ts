@@ -93,7 +93,29 @@ describe("sending", () => {
     expect(changesOf("refused")).toEqual(["sending", "failed"]);
     expect(changesOf("lost")).toEqual(["sending", "unresolved"]);
     const [first, second] = charges.filter(({ redemptionId }) => redemptionId === "away");
-    expect(second).toEqual({ ...first, attempt: 2 });
+    expect(second).toEqual({ ...first, attempt: 2, sentAt: expect.any(Number) });
+  });
+
+  test("is remembered before anything else is done: a crash would lose it", async () => {
+    const inner = openSqliteJournal(":memory:");
+    const done: string[] = [];
+    const { submit, answer, pass } = await world({
+      concurrency: 1,
+      journal: {
+        ...inner,
+        commit(batch) {
+          const { append, settle, claim } = batch;
+          done.push(`${append.length} ${settle.length} ${claim ? "takes" : ""}`);
+          return inner.commit(batch);
+        },
+      },
+    });
+    done.length = 0;
+    submit("a");
+    await pass(2);
+    submit("b", "c");
+    await answer("a", completed);
+    expect(done).toEqual(["1 0 ", "0 0 takes", "2 0 ", "0 1 takes"]);
   });
 
   test("waits as long as the ledger asks, and a waiting charge does not hold up the others", async () => {
@@ -223,7 +245,8 @@ describe("the journal comes first", () => {
 
   test("what a commit took that seemed to fail goes back, and is sent once", async () => {
     const { submit, answer, sent, record, fate, pass } = await troubledWorld();
-    fate("applied-and-refused");
+    // What is handed over is remembered first, and taken for sending by the next commit.
+    fate("applied-and-refused", 1);
     submit("a");
     await pass(5);
     expect(await record("a")).toMatchObject({ status: "sending", attempt: 1 });
@@ -237,7 +260,7 @@ describe("the journal comes first", () => {
 
   test("while commits seem to fail, no more is taken than may be on the wire", async () => {
     const { submit, journal, fate, pass } = await troubledWorld({ concurrency: 2 });
-    fate("applied-and-refused");
+    fate("applied-and-refused", 1);
     submit("a", "b", "c", "d", "e", "f");
     await pass(5_000);
     expect(await journal.totals()).toMatchObject({ pending: 4, sending: 2 });
@@ -378,6 +401,36 @@ describe("a ledger that honours the id", () => {
     });
   });
 
+  test("what was certainly not applied is sent however long it waited", async () => {
+    const { submit, answer, sent, record, pass } = await world(honoured);
+    submit("a");
+    await pass(2);
+    await answer("a", { ...away, retryAfterMs: 2 * window });
+    await pass(2 * window + minute);
+    expect(sent).toEqual(["a", "a"]);
+    await answer("a", lost);
+    expect(await record("a")).toMatchObject({ status: "pending" });
+  });
+
+  test("what a person sends again is sent, whatever its time", async () => {
+    const { door, submit, answer, sent, record, pass } = await world(honoured);
+    submit("a");
+    await pass(2);
+    await pass(window + 1);
+    await answer("a", lost);
+    await door.ask("act", {
+      redemptionId: "a",
+      act: "resend",
+      amount: null,
+      by: "ada",
+      note: null,
+    });
+    await pass(2);
+    expect(sent).toEqual(["a", "a"]);
+    await answer("a", completed);
+    expect(await record("a")).toMatchObject({ status: "completed" });
+  });
+
   test("nor where the clock was set back, so that nobody knows", async () => {
     const { submit, answer, record, pass } = await world(honoured);
     submit("a");
@@ -455,14 +508,37 @@ describe("the circuit", () => {
     await pass(10 * minute);
     const { unresolved, pending } = await journal.totals();
     expect(unresolved).toBe(sends);
-    // The threshold, the probes of the first minute, and one each half minute.
-    expect(unresolved).toBeLessThan(5 + 7 + 20);
+    // The threshold, and the probes, which wait twice as long each time.
+    expect(unresolved).toBeLessThan(5 + 11);
     expect(unresolved + pending).toBe(200);
     expect(health()?.paused).toBe("answer-lost");
     isAway = false;
-    await pass(minute);
+    await pass(11 * minute);
     expect(await journal.totals()).toMatchObject({ pending: 0, sending: 0, unresolved });
     expect(sends).toBe(200);
+  });
+
+  test("a ledger that answers nothing at all is probed by questions", async () => {
+    let isAway = true;
+    let questions = 0;
+    const { door, journal, pass } = await world({
+      concurrency: 2,
+      circuitThreshold: 2,
+      backoff: { baseMs: 1_000, maxMs: minute },
+      send: async () => (isAway ? lost : completed),
+      askBalance: async (planId, holderAddress) => {
+        questions += 1;
+        expect([planId, holderAddress]).toEqual(["plan", expect.stringMatching(/^0x[ab]$/)]);
+        return isAway ? { told: false, answered: false } : { told: false, answered: true };
+      },
+    });
+    door.submit(["a1", "b1", "a2", "b2", "a3"].map((id) => submissionOf(id)));
+    await pass(9 * minute);
+    expect(await journal.totals()).toMatchObject({ unresolved: 2, pending: 3 });
+    expect(questions).toBeGreaterThan(5);
+    isAway = false;
+    await pass(minute);
+    expect(await journal.totals()).toMatchObject({ unresolved: 2, pending: 0 });
   });
 
   test("a wrong key that two holders meet pauses sending and loses nothing", async () => {

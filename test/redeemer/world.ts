@@ -75,7 +75,7 @@ export const defaults = {
   idempotentMs: null,
   retentionMs: 90 * 86_400_000,
   encode,
-  askBalance: async () => 7,
+  askBalance: async () => ({ told: true, amount: 7 }),
   end: async () => {},
   now: () => Date.now(),
   elapsed: () => performance.now(),
@@ -176,11 +176,17 @@ export function openWorld(options: Partial<RedeemerOptions> = {}): World {
 /** A journal whose commits a test can hold back or fail, before or after they are applied. */
 export function troubled(inner: Journal) {
   let fate: "fine" | "held" | "refused" | "applied-and-refused" = "fine";
+  /** Commits that are fine before that. */
+  let spared = 0;
   let held: (() => void)[] = [];
   const full = () => Promise.reject(new Error("database or disk is full"));
   const journal: Journal = {
     ...inner,
     async commit(batch) {
+      if (spared > 0) {
+        spared -= 1;
+        return inner.commit(batch);
+      }
       if (fate === "held") await new Promise<void>((resolve) => held.push(resolve));
       if (fate === "refused") return full();
       const committed = await inner.commit(batch);
@@ -189,8 +195,9 @@ export function troubled(inner: Journal) {
   };
   return {
     journal,
-    set: (next: typeof fate) => {
+    set: (next: typeof fate, sparing = 0) => {
       fate = next;
+      spared = sparing;
       for (const release of held) release();
       held = [];
     },
