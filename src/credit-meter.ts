@@ -16,6 +16,7 @@ import {
   readOptions,
   readPrice,
 } from "./options.ts";
+import { atExit } from "./redeemer/at-exit.ts";
 import { createRedemptions, type RefusalToOpen, receiptOf } from "./redeemer/redemptions.ts";
 import type { Redemption } from "./redemption.ts";
 import { createReport } from "./report.ts";
@@ -146,8 +147,10 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     (value) => (value !== "free" && typeof value.price === "number" ? value.price : undefined),
   );
 
+  const lasting = settings.journal !== "memory";
   const redemptions = createRedemptions({
     ...settings,
+    lasting,
     environment: settings.environment.name === "live" ? "production" : "test",
     openDoor: (tell) => openDoor(settings, report, tell),
     onSettled: report.settled,
@@ -169,12 +172,14 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     onMismatch: report.mismatch,
     checkSetup: checkExpress,
   });
+  const takeOff = lasting ? undefined : atExit(redemptions.forsake);
   if (settings.plans === "any") report.anyPlan();
   if (isPlainHttp(settings.environment.baseUrl)) report.plainHttp(settings.environment.baseUrl);
 
   let closed: ReturnType<CreditMeter["close"]> | undefined;
   async function close({ deadlineMs = defaultDeadlineMs }: CloseOptions = {}) {
     const left = await redemptions.close(deadlineMs);
+    takeOff?.();
     report.unusedRoutes(routes.unused().map((row) => row.key));
     return { left };
   }

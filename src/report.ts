@@ -74,7 +74,7 @@ export function createReport(
     unsent(redemption) {
       logger.error(
         lineOf(redemption),
-        "The meter closed before this charge was sent; it is only in this line now.",
+        "The meter or its process ended before this charge was settled; it is only in this line now.",
       );
     },
 

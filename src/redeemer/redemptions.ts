@@ -30,12 +30,14 @@ export interface RedemptionsOptions {
   readonly maxLive: number;
   /** What may wait in the journal; past it nothing new is admitted. */
   readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
+  /** Whether what the journal acknowledged outlives the process. */
+  readonly lasting: boolean;
   readonly openDoor: (tell: (outcome: Outcome) => void) => Door;
   /** Called once for every redemption that settles while it is live. */
   readonly onSettled: (redemption: Redemption) => void;
   /** Called with every charge that must be sent again, and with null when the ledger answers. */
   readonly onTrouble: (trouble: Extract<Change, { status: "pending" }> | null) => void;
-  /** Called for what could not be made durable before the meter closed. */
+  /** Called for a charge that ends with the meter or the process: nothing else remembers it. */
   readonly onUnsent: (redemption: Redemption) => void;
   readonly onHealth: (health: Health) => void;
   readonly onRecovered: (recovered: Extract<Outcome, { kind: "recovered" }>) => void;
@@ -67,6 +69,8 @@ export interface Redemptions {
   refusal(): RefusalToOpen | undefined;
   /** The record of a redemption of this process, while it is live. */
   live(redemptionId: string): Redemption | undefined;
+  /** Tells which charges end with the process, where the journal does not outlive it. */
+  forsake(): void;
   /** Waits until every redemption that is live now is settled. */
   flush(): Promise<void>;
   /** Refuses new ones, waits for those under way until the deadline; returns what is not settled. */
@@ -275,7 +279,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     const left = [...live.values()].filter(({ redemption }) => !isSettled(redemption.status));
     for (const entry of left) {
       entry.leave();
-      if (!entry.accepted) options.onUnsent(entry.redemption);
+      if (!entry.accepted || !options.lasting) options.onUnsent(entry.redemption);
     }
     return left.map(({ redemption }) => redemption);
   }
@@ -352,6 +356,12 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     hasRoom,
     room,
     refusal,
+    forsake() {
+      if (stopped) return;
+      for (const { decided, redemption } of live.values()) {
+        if (decided && !isSettled(redemption.status)) options.onUnsent(redemption);
+      }
+    },
     live: (redemptionId) => live.get(redemptionId)?.redemption,
     flush,
 

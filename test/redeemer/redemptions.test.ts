@@ -32,6 +32,7 @@ function atADoor() {
     onSettled: none,
     onTrouble: none,
     onUnsent: none,
+    lasting: true,
     onHealth: none,
     onRecovered: none,
     now: Date.now,

@@ -1,13 +1,18 @@
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import request from "supertest";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { CreditMeterOptions } from "../../src/index.ts";
 import { meteredApi, payment } from "../support/api.ts";
 import { connect, deferred } from "../support/server.ts";
 
-async function api() {
+async function api(options: Partial<CreditMeterOptions> = {}) {
   const gate = deferred();
   const started = deferred();
-  const built = await meteredApi({ routes: { "POST /": 1, "POST /slow": 2 } }, (app, meter) => {
+  const built = await meteredApi({ routes: { "POST /": 1, "POST /slow": 2 }, ...options }, (app, meter) => {
     app.use(meter);
     app.post("/", (_req, res) => void res.json({}));
     app.post("/slow", (_req, res) => {
@@ -42,14 +47,22 @@ describe("close", () => {
     await meter.close();
   });
 
-  test("at its deadline returns what waits in the journal", async () => {
-    const { meter, ledger, url, lines } = await api();
+  test.each([
+    ["a file", "journal.db", 0],
+    // It ends with the meter: without this line it would be lost in silence.
+    ["memory", undefined, 1],
+  ])("at its deadline returns what waits in the journal: %s", async (_name, file, errors) => {
+    const folder = mkdtempSync(path.join(tmpdir(), "shutdown-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const { meter, ledger, url, lines } = await api(
+      file === undefined ? {} : { journal: path.join(folder, file) },
+    );
     await ledger.goAway();
     const { headers } = await request(url).post("/").set(payment).expect(200);
     const { left } = await meter.close({ deadlineMs: 20 });
     expect(left).toMatchObject([{ redemptionId: headers["redemption-id"], status: "pending" }]);
-    // It is in the journal, so that nothing is lost.
-    expect(lines.filter(({ level }) => level === "error")).toEqual([]);
+    const told = lines.filter(({ level }) => level === "error");
+    expect(told).toHaveLength(errors);
   });
 
   test("at its deadline what is on the wire becomes unresolved, not forgotten", async () => {
@@ -130,4 +143,16 @@ describe("a ledger that comes back", () => {
     expect(new Set(ledger.burns().map(({ idempotencyKey }) => idempotencyKey)).size).toBe(100);
     expect(ledger.countBurns()).toBe(100);
   });
+});
+
+test("a process that ends with charges in memory names each of them", () => {
+  const child = path.join(import.meta.dirname, "memory-child.ts");
+  const { stdout, status } = spawnSync(process.execPath, ["--import", "tsx", child], {
+    encoding: "utf8",
+    timeout: 30_000,
+  });
+  expect(status).toBe(0);
+  const { redemptionId, ...told } = JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+  expect(told).toEqual({ level: "error", requestedAmount: 3 });
+  expect(stdout).toContain(`admitted ${redemptionId}\n`);
 });
