@@ -12,14 +12,17 @@ import { connect, deferred } from "../support/server.ts";
 async function api(options: Partial<CreditMeterOptions> = {}) {
   const gate = deferred();
   const started = deferred();
-  const built = await meteredApi({ routes: { "POST /": 1, "POST /slow": 2 }, ...options }, (app, meter) => {
-    app.use(meter);
-    app.post("/", (_req, res) => void res.json({}));
-    app.post("/slow", (_req, res) => {
-      started.resolve();
-      void gate.promise.then(() => res.json({}));
-    });
-  });
+  const built = await meteredApi(
+    { routes: { "POST /": 1, "POST /slow": 2 }, ...options },
+    (app, meter) => {
+      app.use(meter);
+      app.post("/", (_req, res) => void res.json({}));
+      app.post("/slow", (_req, res) => {
+        started.resolve();
+        void gate.promise.then(() => res.json({}));
+      });
+    },
+  );
   return { ...built, gate, started };
 }
 
