@@ -3,6 +3,7 @@
 import express, { type Request, type RequestHandler, type Router } from "express";
 import pino from "pino";
 import { CreditMeterError } from "./errors.ts";
+import { createGuard } from "./guard/guard.ts";
 import { createMeter } from "./middleware/meter.ts";
 import { readHeaders } from "./middleware/payment.ts";
 import { createReceipts } from "./middleware/receipts.ts";
@@ -108,6 +109,8 @@ export interface MeterHealth {
   readonly sending: number;
   /** Charges that a person must decide about. */
   readonly unresolved: number;
+  /** Credits that holders owe this process whose balance the ledger does not tell; see `maxExposure`. */
+  readonly exposure: number;
 }
 
 const defaultDeadlineMs = 10_000;
@@ -156,8 +159,16 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     onSettled: report.settled,
     onTrouble: report.trouble,
     onUnsent: report.unsent,
+    onCharge: (event) => guard.learn(event),
     onHealth: report.health,
     onRecovered: report.recovered,
+    now: Date.now,
+  });
+  const guard = createGuard({
+    ...settings.guard,
+    ask: (question) => redemptions.door.ask("account", question),
+    unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
+    elapsed: () => performance.now(),
     now: Date.now,
   });
   const { payment } = settings;
@@ -166,6 +177,9 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     routes,
     readPayment:
       typeof payment === "function" ? { by: payment } : (req) => readHeaders(req, payment),
+    guard,
+    verifyProof: settings.guard.verifyProof,
+    singleUse: settings.guard.proofs === "single-use",
     redemptions,
     strict: settings.durability === "strict",
     journalWaitMs,
@@ -219,6 +233,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
         oldestPendingAt: oldest === null ? null : new Date(oldest).toISOString(),
         sending: health?.totals.sending ?? 0,
         unresolved: health?.totals.unresolved ?? 0,
+        exposure: guard.exposure(),
       };
     },
     flush: redemptions.flush,

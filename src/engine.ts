@@ -16,6 +16,8 @@ export interface EngineSettings {
   readonly timeoutMs: number;
   readonly concurrency: number;
   readonly perHolder: number;
+  /** Questions about balances at once, at the most. */
+  readonly maxQuestions: number;
   readonly backoff: { readonly baseMs: number; readonly maxMs: number };
   readonly circuitThreshold: number;
   readonly idempotentMs: number | null;
@@ -30,8 +32,8 @@ export function createEngine(
   const journal = openSqliteJournal(settings.journal);
   const client = createNeverminedClient({
     ...settings,
-    // One more than charges: a question about a balance must not take the place of a charge.
-    connections: settings.concurrency + 1,
+    // A question about a balance must not take the place of a charge. One more: an operator's.
+    connections: settings.concurrency + settings.maxQuestions + 1,
     now: Date.now,
   });
   client.warmUp();

@@ -23,6 +23,7 @@ export {
   type UnresolvedReason,
 } from "./errors.ts";
 export type { Plans } from "./guard/plans.ts";
+export type { ProofVerdict, VerifyProof } from "./guard/proofs.ts";
 export type { Delivery } from "./middleware/delivery.ts";
 export type { PaymentHeaders, PaymentReader } from "./middleware/payment.ts";
 export type { ChargeWhen, Price, PriceFunction } from "./middleware/pricing.ts";
@@ -35,7 +36,13 @@ export type {
   RedemptionDetails,
   RememberedRedemption,
 } from "./operator.ts";
-export type { CreditMeterOptions, Environment, Logger, RoutePrice } from "./options.ts";
+export type {
+  CreditMeterOptions,
+  Environment,
+  GuardSettings,
+  Logger,
+  RoutePrice,
+} from "./options.ts";
 export type {
   LedgerCredits,
   Payment,

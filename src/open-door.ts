@@ -35,6 +35,7 @@ export function openDoor(
     timeoutMs: settings.timeoutMs,
     concurrency: settings.concurrency,
     perHolder: settings.perHolder,
+    maxQuestions: settings.guard.maxQuestions,
     backoff: settings.backoff,
     circuitThreshold: settings.circuit,
     idempotentMs: settings.idempotent?.windowMs ?? null,

@@ -2,7 +2,9 @@
 
 import { z } from "zod";
 import { CreditMeterError } from "./errors.ts";
+import type { GuardOptions } from "./guard/guard.ts";
 import type { Plans } from "./guard/plans.ts";
+import type { VerifyProof } from "./guard/proofs.ts";
 import type { PricedRoute } from "./middleware/meter.ts";
 import { defaultHeaders, type PaymentHeaders, type PaymentReader } from "./middleware/payment.ts";
 import { type ChargeWhen, isCredits, type Price } from "./middleware/pricing.ts";
@@ -17,7 +19,10 @@ export type RoutePrice =
   | "free"
   | {
       readonly price: Price;
-      /** Credits to set aside while a request runs; told to buyers whose price is computed. */
+      /**
+       * Credits to set aside while a request runs whose price is computed: what it may cost at most, from 1
+       * upwards. A fixed price is its own hold.
+       */
       readonly hold?: number | undefined;
       /** Replaces the meter's `chargeWhen` for this route. */
       readonly chargeWhen?: ChargeWhen | undefined;
@@ -45,6 +50,48 @@ export type Environment =
       /** Path of the redemption endpoint below the base URL. Default: `/protocol/plans/redeem`. */
       readonly redeemPath?: string | undefined;
     };
+
+/** Options of the guard: who passes before the handler runs. */
+export interface GuardSettings {
+  /**
+   * `"ask"`: the ledger is asked for balances. `"never"`: every holder has a line of credit instead.
+   * Default: `"ask"`.
+   */
+  readonly balance?: "ask" | "never" | undefined;
+  /** Milliseconds for which a balance counts. Default: 30,000; 0 to 3,600,000. */
+  readonly balanceTtlMs?: number | undefined;
+  /**
+   * Milliseconds for which a holder who has too little, or of whom the ledger did not answer, is not
+   * asked for again. Default: 5,000; 0 to 3,600,000.
+   */
+  readonly refusalTtlMs?: number | undefined;
+  /**
+   * Credits of charges and requests under way that a holder may owe while the ledger does not tell the
+   * balance. Default: 100; 0 upwards.
+   */
+  readonly creditLine?: number | undefined;
+  /** Credits that all such holders may owe together. Default: ten times the line. */
+  readonly maxExposure?: number | undefined;
+  /**
+   * Milliseconds for which a holder is refused whose charge the ledger refused, but for proofs that have
+   * paid before. Default: 600,000; 0 to a day.
+   */
+  readonly blockForMs?: number | undefined;
+  /**
+   * While the ledger does not answer: `"credit-line"`, or `"refuse"` with 503 whoever must be asked for.
+   * Default: `"credit-line"`.
+   */
+  readonly onLedgerDown?: "credit-line" | "refuse" | undefined;
+  /** Balances that are asked for at once. Default: 8; 1 to 256. */
+  readonly maxQuestions?: number | undefined;
+  /**
+   * `"single-use"`: a proof pays once; a second request with it gets 409. Default: `"reusable"`, since
+   * no document of Nevermined's says that a proof is good for one request only.
+   */
+  readonly proofs?: "reusable" | "single-use" | undefined;
+  /** Judges the proof before the handler runs. Default: only the ledger does, after it. */
+  readonly verifyProof?: VerifyProof | undefined;
+}
 
 /** Options of {@link creditMeter}. */
 export interface CreditMeterOptions {
@@ -78,6 +125,8 @@ export interface CreditMeterOptions {
    * 5,000; 0 to 600,000.
    */
   readonly abortGraceMs?: number | undefined;
+  /** Who passes before the handler runs, and what a dishonest buyer can cost at most. */
+  readonly guard?: GuardSettings | undefined;
   /** Charges on the wire at once. Default: 16; 1 to 1,024. */
   readonly concurrency?: number | undefined;
   /** Charges of one holder on the wire at once. Default: 4; 1 to 1,024. */
@@ -156,6 +205,10 @@ export interface Settings {
   readonly refuse: Refuse | undefined;
   readonly chargeWhen: ChargeWhen | undefined;
   readonly abortGraceMs: number;
+  readonly guard: GuardOptions & {
+    readonly proofs: "reusable" | "single-use";
+    readonly verifyProof: VerifyProof | undefined;
+  };
   readonly concurrency: number;
   readonly perHolder: number;
   readonly circuit: number;
@@ -206,13 +259,48 @@ const price = z.custom<Price>(
   (value) => isCredits(value) || typeof value === "function",
   "must be a whole number of credits from 0 upwards, or a synchronous function that returns one",
 );
-const hold = z.custom<number>(isCredits, "must be a whole number of credits from 0 upwards");
+const hold = z.custom<number>(
+  (value) => isCredits(value) && value > 0,
+  "must be a whole number of credits from 1 upwards",
+);
 
 /** A price with what may go with it; also what `meter.charge()` takes. */
-const pricedRoute = z.strictObject({
-  price,
-  hold: hold.optional(),
-  chargeWhen: aFunction<ChargeWhen>().optional(),
+const pricedRoute = z
+  .strictObject({
+    price,
+    hold: hold.optional(),
+    chargeWhen: aFunction<ChargeWhen>().optional(),
+  })
+  .refine(({ price, hold }) => typeof price !== "function" || hold !== undefined, {
+    path: ["hold"],
+    error:
+      "must say how many credits to set aside while a request runs whose price is computed: { hold, price }",
+  })
+  .refine(({ price, hold }) => typeof price === "function" || hold === undefined, {
+    path: ["hold"],
+    error: "must go: a fixed price is its own hold",
+  });
+
+const wholeCredits = z.custom<number>(
+  isCredits,
+  "must be a whole number of credits from 0 upwards",
+);
+
+const guardSchema = z.strictObject({
+  balance: z.enum(["ask", "never"], 'must be "ask" or "never"').default("ask"),
+  balanceTtlMs: wholeNumber(0, 3_600_000).default(30_000),
+  refusalTtlMs: wholeNumber(0, 3_600_000).default(5_000),
+  creditLine: wholeCredits.default(100),
+  maxExposure: wholeCredits.optional(),
+  blockForMs: wholeNumber(0, dayMs).default(600_000),
+  onLedgerDown: z
+    .enum(["credit-line", "refuse"], 'must be "credit-line" or "refuse"')
+    .default("credit-line"),
+  maxQuestions: wholeNumber(1, 256).default(8),
+  proofs: z
+    .enum(["reusable", "single-use"], 'must be "reusable" or "single-use"')
+    .default("reusable"),
+  verifyProof: aFunction<VerifyProof>().optional(),
 });
 
 const optionsSchema = z.strictObject(
@@ -258,6 +346,7 @@ const optionsSchema = z.strictObject(
     refuse: aFunction<Refuse>().optional(),
     chargeWhen: aFunction<ChargeWhen>().optional(),
     abortGraceMs: wholeNumber(0, 600_000).default(5_000),
+    guard: guardSchema.prefault({}),
     concurrency: wholeNumber(1, 1_024).default(16),
     perHolder: wholeNumber(1, 1_024).default(4),
     circuit: wholeNumber(1, 1_000).default(5),
@@ -347,6 +436,11 @@ export function readOptions(
             holderAddress: payment?.holderAddress ?? defaultHeaders.holderAddress,
             proof: payment?.proof ?? defaultHeaders.proof,
           },
+    guard: {
+      ...rest.guard,
+      maxExposure: rest.guard.maxExposure ?? 10 * rest.guard.creditLine,
+      verifyProof: rest.guard.verifyProof,
+    },
     idempotent: rest.idempotent,
     unlisted: rest.unlisted ?? "free",
     refuse: rest.refuse,

@@ -134,6 +134,33 @@ export type BalanceReading =
 /** Whether it was charged, or how much it is, nobody can say. */
 export type UnresolvedAnswer = Extract<Answer, { status: "unresolved" }>;
 
+/** As what a charge counted: not settled, settled in doubt, or not at all. */
+export type OwedAs = "unsettled" | "doubtful" | "nothing";
+
+/** What happens to a charge, for whoever keeps account of it. Amounts are credits. */
+export type ChargeEvent = {
+  readonly redemptionId: string;
+  /** Plan and address, as the journal tells holders apart. */
+  readonly holderKey: string;
+  readonly amount: number;
+} & (
+  | { readonly kind: "handed-over" | "accepted" | "sending" }
+  /** It waits again. */
+  | { readonly kind: "put-back"; readonly from: OwedAs }
+  | {
+      readonly kind: "settled";
+      readonly from: OwedAs;
+      readonly outcome:
+        | {
+            readonly status: "completed";
+            readonly remainingBalance: LedgerCredits | null;
+            readonly proof: string | null;
+          }
+        | { readonly status: "failed"; readonly reason: string; readonly byPerson: boolean }
+        | { readonly status: "unresolved"; readonly wasSent: boolean };
+    }
+);
+
 /** A response that costs nothing. */
 export interface Skip {
   readonly status: "skipped";

@@ -26,6 +26,7 @@ function settings(baseUrl: string): EngineSettings {
     timeoutMs: 10_000,
     concurrency: 16,
     perHolder: 4,
+    maxQuestions: 8,
     backoff: { baseMs: 1_000, maxMs: 30_000 },
     circuitThreshold: 1,
     idempotentMs: null,

@@ -42,6 +42,9 @@ export interface NeverminedClient {
   close(): Promise<void>;
 }
 
+/** Milliseconds for a question about a balance: a request may be waiting for it. */
+const balanceTimeoutMs = 3_000;
+
 export function createNeverminedClient(options: NeverminedClientOptions): NeverminedClient {
   const base = new URL(options.baseUrl);
   const url = new URL(`${options.baseUrl}${options.redeemPath}`);
@@ -94,6 +97,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
   async function send(
     request: Dispatcher.DispatchOptions,
     signal: AbortSignal | undefined,
+    timeoutMs = options.timeoutMs,
   ): Promise<Exchange> {
     if (closed) return notSent({ code: "CLOSED", message: "the client is closed" });
     let sockets: Sockets;
@@ -107,7 +111,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
       const message = `all ${options.connections} connections are in use`;
       return notSent({ code: "NO_FREE_CONNECTION", message });
     }
-    const result = await exchange(client, request, options.timeoutMs, signal);
+    const result = await exchange(client, request, timeoutMs, signal);
     // Only a socket whose answer was read to its end is fit for another request.
     if (result.answer?.body === undefined) sockets.drop(client);
     else sockets.keep(client);
@@ -129,7 +133,8 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     },
 
     async balance(planId, holderAddress) {
-      const { answer } = await send(balanceRequest(planId, holderAddress), undefined);
+      const timeoutMs = Math.min(options.timeoutMs, balanceTimeoutMs);
+      const { answer } = await send(balanceRequest(planId, holderAddress), undefined, timeoutMs);
       return readBalance(answer);
     },
 

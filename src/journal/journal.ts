@@ -110,6 +110,8 @@ export interface Batch {
    * as `delivery-unconfirmed`), which becomes what is handed over now.
    */
   readonly append: readonly Entry[];
+  /** Comes before `append`: a redemption that is skipped gives its proof back. */
+  readonly reserve?: readonly Reservation[];
   readonly settle: readonly Settlement[];
   readonly claim?: Claim | undefined;
 }
@@ -117,12 +119,38 @@ export interface Batch {
 export interface Committed {
   /** Whether each settlement applied. */
   readonly settled: readonly boolean[];
+  /** Whether each proof is its redemption's now; false: another has used it. */
+  readonly reserved: readonly boolean[];
   readonly claimed: readonly Claimed[];
+}
+
+/** What the journal knows of a holder. */
+export interface Account {
+  /** Credits of charges that wait or are on the wire. */
+  readonly unsettled: number;
+  /** Credits of charges that were sent, and may have been applied. */
+  readonly doubtful: number;
+  /** The ledger's last decision about a charge of this holder, where it was a refusal. */
+  readonly refused: {
+    readonly reason: string;
+    readonly at: number;
+    /** A person marked it as failed. */
+    readonly byPerson: boolean;
+  } | null;
+}
+
+/** A proof that must not be used again. */
+export interface Reservation {
+  readonly redemptionId: string;
+  /** What makes the proof one of a kind: itself, or its nonce. A secret: only a digest is kept. */
+  readonly proof: string;
 }
 
 /** What waits, or is on the wire. */
 export interface Totals {
   readonly pending: number;
+  /** Credits of what is pending or sending. */
+  readonly credits: number;
   /** Bytes of the bodies of what is pending. */
   readonly pendingBytes: number;
   /** When the oldest pending record was admitted; null where there is none. */
@@ -191,6 +219,7 @@ export interface Journal {
   read(redemptionIds: readonly string[]): Promise<JournalRecord[]>;
   list(filter: Filter): Promise<Page>;
   totals(): Promise<Totals>;
+  account(planId: string, holderAddress: string): Promise<Account>;
   /**
    * What the holder had after the last of its other charges that completed before this one was first
    * sent (or, if it never was, before it last changed); null if not known.
@@ -210,7 +239,10 @@ export interface Journal {
    */
   act(act: Act, record: Omit<ActRecord, "act" | "amount">): Promise<JournalRecord | undefined>;
   acts(redemptionId: string): Promise<ActRecord[]>;
-  /** Forgets completed, failed and skipped records that have not changed since; returns how many. */
+  /**
+   * Forgets completed, failed and skipped records that have not changed since, and proofs that were used
+   * before; returns how many records.
+   */
   prune(before: number, limit: number): Promise<number>;
   /** Takes secrets that were overwritten out of the files, too. */
   tidy(): Promise<void>;

@@ -1,5 +1,13 @@
 /** The tables of the SQLite journal, and how an older file becomes a newer one. */
 
+/** Credits of a row that count as not settled; as an expression of SQL. */
+const unsettled = (row: "old" | "new") =>
+  `iif(${row}.status in ('pending', 'sending'), coalesce(${row}.amount, 0), 0)`;
+
+/** Credits of a row that may have been burned; as an expression of SQL. */
+const doubtful = (row: "old" | "new") =>
+  `iif(${row}.status = 'unresolved' and ${row}.first_sent_at is not null, coalesce(${row}.amount, 0), 0)`;
+
 /** Marks a file as a journal ("ECMJ"), so that no other database is taken for one. */
 export const applicationId = 0x45434d4a;
 
@@ -55,11 +63,58 @@ export const migrations: readonly string[] = [
   create index unresolved on redemptions (seq) where status = 'unresolved';
   create index finished on redemptions (changed_at)
     where status in ('completed', 'failed', 'skipped');
-  create index balances on redemptions (holder_key, changed_at)
-    where status = 'completed' and remaining_balance is not null;
+  create index outcomes on redemptions (holder_key, changed_at)
+    where status in ('completed', 'failed');
   -- Kept, not counted: to count a million records takes longer than a commit may.
-  create table backlog (records integer not null, bytes integer not null);
-  insert into backlog values (0, 0);
+  create table backlog (
+    records integer not null,
+    bytes integer not null,
+    -- Of what is pending or sending.
+    credits integer not null
+  );
+  insert into backlog values (0, 0, 0);
+  -- What holders owe, as far as it is not settled: credits of what is pending or sending, and of what
+  -- was sent and may have been applied.
+  create table debts (
+    holder_key text primary key,
+    unsettled integer not null,
+    doubtful integer not null
+  ) without rowid;
+  create trigger owed after insert on redemptions
+    when new.status = 'pending' and new.amount > 0 begin
+    insert into debts values (new.holder_key, new.amount, 0)
+      on conflict do update set unsettled = unsettled + excluded.unsettled;
+    update backlog set credits = credits + new.amount;
+  end;
+  create trigger owed_otherwise after update of status on redemptions
+    when ${unsettled("old")} <> ${unsettled("new")} or ${doubtful("old")} <> ${doubtful("new")} begin
+    insert into debts values (
+        new.holder_key, ${unsettled("new")} - ${unsettled("old")}, ${doubtful("new")} - ${doubtful("old")})
+      on conflict do update set
+        unsettled = unsettled + excluded.unsettled, doubtful = doubtful + excluded.doubtful;
+    update backlog set credits = credits + ${unsettled("new")} - ${unsettled("old")};
+  end;
+  create trigger owed_no_more after update on debts
+    when new.unsettled = 0 and new.doubtful = 0 begin
+    delete from debts where holder_key = new.holder_key;
+  end;
+  -- Proofs that were used, as digests; a redemption that is skipped gives its proof back.
+  create table proofs (
+    digest blob primary key,
+    redemption_id text not null,
+    at integer not null
+  ) without rowid;
+  create index proofs_by_redemption on proofs (redemption_id);
+  create index proofs_by_age on proofs (at);
+  create trigger given_back after update of status on redemptions when new.status = 'skipped' begin
+    delete from proofs where redemption_id = new.redemption_id;
+  end;
+  create trigger given_back_at_once after insert on redemptions when new.status = 'skipped' begin
+    delete from proofs where redemption_id = new.redemption_id;
+  end;
+  -- Of the digests, so that nobody who sees them can try proofs against them elsewhere.
+  create table secret_key (key blob not null);
+  insert into secret_key values (randomblob(32));
   create trigger pending_added after insert on redemptions when new.status = 'pending' begin
     update backlog set records = records + 1, bytes = bytes + new.bytes;
   end;

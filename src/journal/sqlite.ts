@@ -4,6 +4,7 @@
  * the files with the next `tidy`, which empties the WAL, once no more than `secretsAtOnce` wait.
  */
 
+import { createHmac } from "node:crypto";
 import { chmodSync } from "node:fs";
 import Database from "libsql";
 import { CreditMeterError } from "../errors.ts";
@@ -18,6 +19,7 @@ import {
   holderKeyOf,
   type Journal,
   type JournalRecord,
+  type Reservation,
   type Settlement,
 } from "./journal.ts";
 import { unusable } from "./place.ts";
@@ -184,7 +186,7 @@ function createJournal(db: Database.Database): Journal {
 
   const readMany = db.prepare(`${records} where redemption_id in (select value from json_each(?))`);
   const backlog = db.prepare(`
-    select records, bytes,
+    select records, bytes, credits,
       (select min(admitted_at) from redemptions where status = 'pending') as oldest
     from backlog`);
   const countSending = db.prepare(
@@ -195,9 +197,24 @@ function createJournal(db: Database.Database): Journal {
   );
   const balanceBefore = db.prepare(`
     select remaining_balance as amount, changed_at as at from redemptions
-    where status = 'completed' and remaining_balance is not null
+    where status in ('completed', 'failed')
+      and status = 'completed' and remaining_balance is not null
       and holder_key = ? and changed_at <= ? and redemption_id <> ?
     order by changed_at desc limit 1`);
+
+  const debts = db.prepare("select unsettled, doubtful from debts where holder_key = ?");
+  const lastOutcome = db.prepare(`
+    select status, reason, code, changed_at as at from redemptions
+    where status in ('completed', 'failed') and holder_key = ?
+    order by changed_at desc limit 1`);
+  const reserve = db.prepare(
+    "insert into proofs (digest, redemption_id, at) values (?, ?, ?) on conflict do nothing",
+  );
+  const reservedBy = db.prepare("select redemption_id from proofs where digest = ?");
+  const pruneProofs = db.prepare(
+    "delete from proofs where digest in (select digest from proofs where at < ? limit ?)",
+  );
+  const digestKey = one<{ key: ArrayBuffer }>(db.prepare("select key from secret_key").all()).key;
 
   const register = db.prepare(
     "insert into owners (owner, beat, process) values (?, 0, ?) on conflict do nothing",
@@ -266,6 +283,13 @@ function createJournal(db: Database.Database): Journal {
     const row = rowOf(entry, bytes, batch);
     if (append.run(row).changes === 0 || entry.status === "skipped") return;
     if (body !== null || entry.proof !== null) keep.run(text(entry.proof), body, row[0]);
+  }
+
+  function reserveOne({ redemptionId, proof }: Reservation, { now }: Batch): boolean {
+    const digest = createHmac("sha256", Buffer.from(digestKey)).update(proof).digest();
+    const id = text(redemptionId);
+    if (reserve.run(digest, id, now).changes === 1) return true;
+    return first<{ redemption_id: string }>(reservedBy.all(digest))?.redemption_id === id;
   }
 
   /**
@@ -341,8 +365,10 @@ function createJournal(db: Database.Database): Journal {
           // Whoever has something under way is on the list, so that another can take it over: also
           // one that was taken for gone, and was not.
           register.run(batch.owner, processName);
+          const reserved = (batch.reserve ?? []).map((one) => reserveOne(one, batch));
           for (const entry of batch.append) appendOne(entry, batch);
           return {
+            reserved,
             settled: batch.settle.map((settlement) => settleOne(settlement, batch)),
             claimed: batch.claim ? claimSome(batch.claim, batch) : [],
           };
@@ -374,18 +400,33 @@ function createJournal(db: Database.Database): Journal {
 
     totals: () =>
       settled(() => {
-        const { records, bytes, oldest } = one<{
+        const { records, bytes, credits, oldest } = one<{
           records: number;
           bytes: number;
+          credits: number;
           oldest: number | null;
         }>(backlog.all());
         return {
           pending: records,
           pendingBytes: bytes,
+          credits,
           oldestPendingAt: oldest,
           sending: one<{ count: number }>(countSending.all()).count,
           unresolved: one<{ count: number }>(countUnresolved.all()).count,
         };
+      }),
+
+    account: (planId, holderAddress) =>
+      settled(() => {
+        const key = text(holderKeyOf(planId, holderAddress));
+        const { unsettled = 0, doubtful = 0 } =
+          first<{ unsettled: number; doubtful: number }>(debts.all(key)) ?? {};
+        const last = first<{ status: string; reason: string; code: string; at: number }>(
+          lastOutcome.all(key),
+        );
+        if (last?.status !== "failed") return { unsettled, doubtful, refused: null };
+        const { reason, at, code } = last;
+        return { unsettled, doubtful, refused: { reason, at, byPerson: code === operatorCode } };
       }),
 
     balanceBefore: (record) =>
@@ -454,7 +495,11 @@ function createJournal(db: Database.Database): Journal {
         })),
       ),
 
-    prune: (before, limit) => settled(() => prune.run(before, limit).changes),
+    prune: (before, limit) =>
+      settled(() => {
+        pruneProofs.run(before, limit);
+        return prune.run(before, limit).changes;
+      }),
 
     tidy: () =>
       settled(() => {
@@ -528,6 +573,9 @@ function columnsOf(answer: Answer) {
   return { status, reason, code: text(answer.code), message: text(answer.message), ...none };
 }
 
+/** The code of what a person marked as failed. */
+const operatorCode = "operator";
+
 function decisionOf(act: Act) {
   const none = {
     amount: null,
@@ -544,7 +592,7 @@ function decisionOf(act: Act) {
       return {
         ...none,
         status: "failed",
-        code: "operator",
+        code: operatorCode,
         reason: "ledger-refused",
         message: "An operator marked this charge as failed.",
       };

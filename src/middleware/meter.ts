@@ -6,7 +6,9 @@
 
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { CreditMeterError, type RefusalCode } from "../errors.ts";
+import type { Guard, Hold, Turned } from "../guard/guard.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
+import { type ProofVerdict, spentBy, type VerifyProof } from "../guard/proofs.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";
 import type { Payment, Redemption } from "../redemption.ts";
 import { type Delivery, watchDelivery } from "./delivery.ts";
@@ -20,13 +22,13 @@ import {
   skip,
   skipReason,
 } from "./pricing.ts";
-import { answer, createProblem, type Problem, type Refuse } from "./refusal.ts";
+import { answer, createProblem, type Known, type Refuse } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
 
 /** The price of a route and what goes with it. */
 export interface PricedRoute {
   readonly price: Price;
-  /** Credits to set aside while a request runs. */
+  /** Credits to set aside while a request runs, where the price is computed. */
   readonly hold?: number | undefined;
   readonly chargeWhen?: ChargeWhen | undefined;
 }
@@ -37,6 +39,10 @@ export interface MeterParts {
   /** Reads the payment from headers, or by the operator's function. */
   readonly readPayment: ((req: Request) => PaymentReading) | { readonly by: PaymentReader };
   readonly plans: Plans;
+  readonly guard: Guard;
+  readonly verifyProof: VerifyProof | undefined;
+  /** Whether a proof pays once. */
+  readonly singleUse: boolean;
   readonly redemptions: Redemptions;
   readonly refuse: Refuse | undefined;
   readonly chargeWhen: ChargeWhen | undefined;
@@ -61,7 +67,16 @@ export interface MeterParts {
 interface Metered {
   readonly meter: object;
   readonly redemption: Redemption;
+  readonly hold: Hold;
+  readonly isVerified: boolean;
   route: PricedRoute;
+}
+
+/** A payment that may pass. */
+interface Admission {
+  readonly payment: Payment;
+  readonly hold: Hold;
+  readonly verdict: ProofVerdict | undefined;
 }
 
 /** Registered, so that two copies of this package on one request see each other. */
@@ -85,7 +100,7 @@ export interface Meter {
 }
 
 export function createMeter(parts: MeterParts): Meter {
-  const { redemptions } = parts;
+  const { redemptions, guard } = parts;
   const self = {};
   let setupChecked = false;
 
@@ -151,10 +166,7 @@ export function createMeter(parts: MeterParts): Meter {
         ),
       );
     }
-    if (metered) {
-      metered.route = route;
-      return next();
-    }
+    if (metered) return reprice(req, res, next, metered, route);
     const known = knownPrice(route);
     whenReady(readPayment(parts.readPayment, req), next, (reading) => {
       if (!reading.ok && reading.code === "payment-malformed") {
@@ -172,67 +184,155 @@ export function createMeter(parts: MeterParts): Meter {
         // Without room the journal is behind, or not open yet, and what it has not acknowledged must
         // not grow.
         const room = redemptions.hasRoom() || redemptions.room(parts.journalWaitMs);
-        whenReady(room, next, () => enter(req, res, next, payment, route, label));
+        whenReady(room, next, () => {
+          whenReady(askVerdict(payment, req), next, (verdict) => {
+            if (verdict === false) {
+              const detail = "The proof of the payment is not valid for its holder and plan.";
+              return refuse(req, res, next, "proof-invalid", detail, offer);
+            }
+            whenReady(guard.admit(payment, holdOf(route)), next, (admitted) => {
+              if ("code" in admitted) {
+                return turnAway(req, res, next, admitted, verdict !== undefined, offer);
+              }
+              enter(req, res, next, { payment, hold: admitted, verdict }, route, label);
+            });
+          });
+        });
       });
     });
+  }
+
+  function askVerdict(payment: Payment, req: Request) {
+    if (!parts.verifyProof) return undefined;
+    const failed = (error: unknown) =>
+      new CreditMeterError("verify-failed", "The function verifyProof failed; see the cause.", {
+        cause: error,
+      });
+    const checked = (verdict: unknown): ProofVerdict => {
+      if (typeof verdict === "boolean") return verdict;
+      const { nonce } = Object(verdict) as { nonce?: unknown };
+      if (typeof nonce === "string" && nonce !== "") return { nonce };
+      throw failed(new TypeError("verifyProof must return true, false or { nonce: string }"));
+    };
+    try {
+      const verdict = parts.verifyProof(payment, req);
+      if (!isPromise(verdict)) return checked(verdict);
+      return verdict.then(checked, (error: unknown) => Promise.reject(failed(error)));
+    } catch (error) {
+      throw error instanceof CreditMeterError ? error : failed(error);
+    }
+  }
+
+  /** The route's own price replaces the table's. */
+  function reprice(
+    req: MeteredRequest,
+    res: Response,
+    next: NextFunction,
+    metered: Metered,
+    route: PricedRoute,
+  ) {
+    whenReady(metered.hold.change(holdOf(route)), next, (turned) => {
+      metered.route = route;
+      if (!turned) return next();
+      turnAway(req, res, next, turned, metered.isVerified, knownPrice(route));
+    });
+  }
+
+  function turnAway(
+    req: Request,
+    res: Response,
+    next: NextFunction,
+    { code, balance }: Turned,
+    isVerified: boolean,
+    known: Known,
+  ) {
+    // Somebody who only knows an address must not learn what its holder has.
+    const told = isVerified && balance !== undefined ? { ...known, balance } : known;
+    refuse(req, res, next, code, turnedDetails[code], told);
   }
 
   function enter(
     req: MeteredRequest,
     res: Response,
     next: NextFunction,
-    payment: Payment,
+    admission: Admission,
     route: PricedRoute,
     label: string,
   ) {
+    const { hold } = admission;
     // While something else was waited for, the client left or somebody answered: no event would end
     // what is admitted now, and nobody waits for the handler.
-    if (req.socket.destroyed || res.closed || res.headersSent) return;
+    const isOver = () => req.socket.destroyed || res.closed || res.headersSent;
+    if (isOver()) return hold.end();
     const known = knownPrice(route);
-    const opened = redemptions.hasRoom() ? redemptions.open(payment, label) : noRoomReason();
+    const opened = redemptions.hasRoom()
+      ? redemptions.open(admission.payment, label)
+      : noRoomReason();
     if (typeof opened === "string") {
+      hold.end();
       return refuse(req, res, next, opened, fullDetails[opened], known);
     }
-    if (!parts.strict) {
-      admit(req, res, opened, route);
+    if (!parts.strict && !parts.singleUse) {
+      admit(req, res, opened, admission, route);
       return next();
     }
-    prepared(opened, parts.journalWaitMs).then((durable) => {
-      if (!durable || req.socket.destroyed || res.closed || res.headersSent) {
-        redemptions.decide(opened, skip("nothing-delivered"));
-        if (durable) return;
+    remembered(opened, admission).then((became) => {
+      if (became === "remembered" && !isOver()) {
+        admit(req, res, opened, admission, route);
+        return next();
+      }
+      hold.end();
+      // What was reserved is given back with the record of a redemption that is skipped.
+      if (became === "proof-spent") redemptions.withdraw(opened);
+      else redemptions.decide(opened, skip("nothing-delivered"));
+      if (became === "proof-spent") {
+        const detail = "This proof has paid for a request before. Make a new one for each request.";
+        return refuse(req, res, next, became, detail, known);
+      }
+      if (became === "late") {
         const code = "journal-failing";
         return refuse(req, res, next, code, fullDetails[code], known);
       }
-      admit(req, res, opened, route);
-      next();
     }, next);
+  }
+
+  /** Waits, for a while, until the journal has what it must have before the handler runs. */
+  async function remembered(
+    redemption: Redemption,
+    { payment, verdict }: Admission,
+  ): Promise<"remembered" | "proof-spent" | "late"> {
+    const until = performance.now() + parts.journalWaitMs;
+    const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
+    if (parts.singleUse) {
+      // It fails where the meter is being closed.
+      const reserved = redemptions.reserve(redemption, spentBy(payment, verdict));
+      const isOurs = await inTime(reserved.catch(() => "late" as const));
+      if (isOurs !== true) return isOurs === "late" ? "late" : "proof-spent";
+    }
+    if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
+    return "remembered";
   }
 
   /** Why nothing is admitted while there is no room. */
   const noRoomReason = () => redemptions.refusal() ?? "journal-failing";
 
-  /** Whether the redemption became durable in time. */
-  async function prepared(redemption: Redemption, waitMs: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, waitMs, false);
-    });
-    const durable = redemptions.prepare(redemption).then(() => true as const);
-    const first = await Promise.race([durable, late]);
-    clearTimeout(timer);
-    return first;
-  }
-
-  function admit(req: MeteredRequest, res: Response, redemption: Redemption, route: PricedRoute) {
-    const metered: Metered = { meter: self, redemption, route };
+  function admit(
+    req: MeteredRequest,
+    res: Response,
+    redemption: Redemption,
+    { hold, verdict }: Admission,
+    route: PricedRoute,
+  ) {
+    const isVerified = verdict !== undefined;
+    const metered: Metered = { meter: self, redemption, hold, isVerified, route };
     req[meteredKey] = metered;
     res.locals.redemption = redemption;
     res.setHeader("Redemption-Id", redemption.redemptionId);
     watchDelivery(req, res, (delivery) => {
       const decision = refusalToCharge(delivery, req, res, metered.route, parts.chargeWhen);
-      if (decision) return carryOut(redemption, decision);
-      const settle = () => carryOut(redemption, runPrice(metered.route.price, req, res, delivery));
+      if (decision) return carryOut(redemption, hold, decision);
+      const settle = () =>
+        carryOut(redemption, hold, runPrice(metered.route.price, req, res, delivery));
       // A client that left before the handler was done: what a computed price reads may still come.
       const early = delivery.extent !== "complete" && !res.writableEnded;
       if (early && typeof metered.route.price === "function") {
@@ -243,9 +343,11 @@ export function createMeter(parts: MeterParts): Meter {
     });
   }
 
-  function carryOut(redemption: Redemption, priced: Priced) {
+  function carryOut(redemption: Redemption, hold: Hold, priced: Priced) {
     if (priced.status === "priced") redemptions.charge(redemption, priced.amount);
     else redemptions.decide(redemption, priced);
+    // After the charge counts, so that nothing fits in between.
+    hold.end();
   }
 
   function refuse(
@@ -254,7 +356,7 @@ export function createMeter(parts: MeterParts): Meter {
     next: NextFunction,
     code: RefusalCode,
     detail: string,
-    known?: Pick<Problem, "price" | "hold" | "plans">,
+    known?: Known,
   ) {
     void answer(createProblem(code, detail, known), req, res, next, parts.refuse);
   }
@@ -270,7 +372,33 @@ const fullDetails = {
   closing: "This server is shutting down. Try again; another one will answer.",
 } as const;
 
-function knownPrice({ price, hold }: PricedRoute): Pick<Problem, "price" | "hold"> {
+const turnedDetails: Record<Turned["code"], string> = {
+  "insufficient-credits":
+    "The holder has too few credits free for this request. Buy more, or wait for requests under way.",
+  "holder-blocked":
+    "The ledger refused a charge of this holder. Make sure that the proof is valid, and try again later.",
+  "exposure-reached":
+    "Too much is unpaid while the ledger does not tell this holder's balance. Try again when it was charged.",
+  "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
+};
+
+/** What a request puts on hold, in credits. */
+function holdOf({ price, hold }: PricedRoute): number {
+  return typeof price === "number" ? price : (hold ?? 0);
+}
+
+/** Waits for the work, so many milliseconds at the most. */
+async function orLate<Value>(work: Promise<Value>, waitMs: number): Promise<Value | "late"> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<"late">((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, waitMs), "late");
+  });
+  const first = await Promise.race([work, late]);
+  clearTimeout(timer);
+  return first;
+}
+
+function knownPrice({ price, hold }: PricedRoute): Pick<Known, "price" | "hold"> {
   if (typeof price === "number") return { price };
   return hold === undefined ? {} : { hold };
 }

@@ -12,7 +12,7 @@ export interface Problem {
   readonly type: string;
   /** The name of the status: "Payment Required". */
   readonly title: string;
-  readonly status: 400 | 402 | 403 | 404 | 503;
+  readonly status: 400 | 402 | 403 | 404 | 409 | 503;
   /** One sentence that says what to do. */
   readonly detail: string;
   /** Stable, with a heading in `docs/errors.md`. */
@@ -21,6 +21,8 @@ export interface Problem {
   readonly price?: number;
   /** Credits that are set aside while this request runs, where its price is known only afterwards. */
   readonly hold?: number;
+  /** Credits that the holder has free; told to nobody whose proof was not verified. */
+  readonly balance?: number;
   /** The plans that this API sells; absent where any is accepted. */
   readonly plans?: readonly string[];
 }
@@ -42,10 +44,19 @@ export interface Problem {
  */
 export type Refuse = (problem: Problem, req: Request, res: Response, next: NextFunction) => unknown;
 
+/** What a refused buyer is told beside why. */
+export type Known = Pick<Problem, "price" | "hold" | "balance" | "plans">;
+
 const statuses: Record<RefusalCode, Problem["status"]> = {
   "payment-required": 402,
   "payment-malformed": 400,
   "plan-not-sold": 402,
+  "insufficient-credits": 402,
+  "holder-blocked": 402,
+  "exposure-reached": 402,
+  "proof-invalid": 402,
+  "proof-spent": 409,
+  "ledger-away": 503,
   "route-unlisted": 403,
   "queue-full": 503,
   "journal-full": 503,
@@ -57,11 +68,7 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
 /** Seconds after which a refused buyer may try again, for answers with status 503. */
 const retryAfterSeconds = 1;
 
-export function createProblem(
-  code: RefusalCode,
-  detail: string,
-  known: Pick<Problem, "price" | "hold" | "plans"> = {},
-): Problem {
+export function createProblem(code: RefusalCode, detail: string, known: Known = {}): Problem {
   const status = statuses[code];
   return {
     type: `urn:problem-type:express-credit-meter:${code}`,

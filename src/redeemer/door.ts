@@ -4,8 +4,17 @@
  * it can live in another thread.
  */
 
-import type { Act, ActRecord, Filter, JournalRecord, Page, Totals } from "../journal/journal.ts";
-import type { Answer, LedgerCredits } from "../redemption.ts";
+import type {
+  Account,
+  Act,
+  ActRecord,
+  Filter,
+  JournalRecord,
+  Page,
+  Reservation,
+  Totals,
+} from "../journal/journal.ts";
+import type { Answer, BalanceReading, LedgerCredits } from "../redemption.ts";
 
 /** Hands a redemption over for good. The same id may be handed over again, without harm. */
 export interface Submission {
@@ -61,18 +70,37 @@ export interface Questions {
     answer: JournalRecord | undefined;
   };
   totals: { ask: Record<never, never>; answer: Totals };
+  /**
+   * What is known of a holder: by the ledger (null where it was not to be asked), and then by the
+   * journal, with all that was acknowledged before the answer.
+   */
+  account: {
+    ask: { readonly planId: string; readonly holderAddress: string; readonly askLedger: boolean };
+    answer: { readonly balance: BalanceReading | null; readonly account: Account };
+  };
+  /** Whether the proof is this redemption's now, durably; false where another has used it. */
+  reserve: { ask: Reservation; answer: boolean };
   /** Sends nothing more, gives up what is on the wire, writes down what came of it, and closes. */
   stop: { ask: Record<never, never>; answer: undefined };
 }
 
 export type QuestionName = keyof Questions;
 
-/** News of one redemption. */
+/** What became of a redemption. */
 export type Change =
   | Answer
   | { readonly status: "sending" }
   /** Something else changed it: another process, or an operator. */
   | { readonly status: "changed"; readonly record: JournalRecord };
+
+/** News of one redemption. */
+export interface News {
+  readonly redemptionId: string;
+  readonly holderKey: string;
+  /** Credits; null where the price is not known. */
+  readonly amount: number | null;
+  readonly change: Change;
+}
 
 /** How it goes behind the door. */
 export interface Health {
@@ -90,10 +118,7 @@ export interface Health {
 export type Outcome =
   /** These are durable now. */
   | { readonly kind: "accepted"; readonly redemptionIds: readonly string[] }
-  | {
-      readonly kind: "changes";
-      readonly changes: readonly (readonly [id: string, change: Change])[];
-    }
+  | { readonly kind: "changes"; readonly changes: readonly News[] }
   | { readonly kind: "health"; readonly health: Health }
   /** What was found when the journal was opened, or was taken over from a process that ended. */
   | {

@@ -3,9 +3,14 @@
  * them, or a person decides about them.
  */
 
-import type { Journal, JournalRecord, RecordStatus } from "../journal/journal.ts";
-import type { Change } from "./door.ts";
-import { dropOldest } from "./drop-oldest.ts";
+import { dropOldest } from "../drop-oldest.ts";
+import {
+  holderKeyOf,
+  type Journal,
+  type JournalRecord,
+  type RecordStatus,
+} from "../journal/journal.ts";
+import type { News as Told } from "./door.ts";
 
 /** Redemptions that are followed, the newest, and those of them that one look reads. */
 const maxFollowed = 10_000;
@@ -17,7 +22,7 @@ export interface News {
   /** This process knows already; what is final is not followed any more. */
   know(redemptionId: string, status: RecordStatus): void;
   /** Reads some of them again, in turn; returns what has come to an end or back from it elsewhere. */
-  hear(): Promise<[id: string, change: Change][]>;
+  hear(): Promise<Told[]>;
 }
 
 export function createNews(journal: Journal, isOurs: (redemptionId: string) => boolean): News {
@@ -47,7 +52,7 @@ export function createNews(journal: Journal, isOurs: (redemptionId: string) => b
       const records = new Map(
         (await journal.read(ids)).map((record) => [record.redemptionId, record]),
       );
-      const changes: [string, Change][] = [];
+      const changes: Told[] = [];
       for (const id of ids) {
         const known = followed.get(id);
         // Settled, or taken for sending, by this process while the journal was read.
@@ -61,7 +66,7 @@ export function createNews(journal: Journal, isOurs: (redemptionId: string) => b
         // That another process sends it is no news: what comes of it is.
         const cameBack = known === "unresolved" && record.status !== known;
         if (cameBack || (isEnd(record.status) && record.status !== known)) {
-          changes.push([id, changeOf(record)]);
+          changes.push(newsOf(record));
         }
       }
       return changes;
@@ -78,6 +83,8 @@ export function withoutSecrets(record: JournalRecord): JournalRecord {
   return { ...record, proof: null, body: null };
 }
 
-export function changeOf(record: JournalRecord): Change {
-  return { status: "changed", record: withoutSecrets(record) };
+export function newsOf(record: JournalRecord): Told {
+  const { redemptionId, planId, holderAddress, amount } = record;
+  const change = { status: "changed", record: withoutSecrets(record) } as const;
+  return { redemptionId, holderKey: holderKeyOf(planId, holderAddress), amount, change };
 }

@@ -4,11 +4,18 @@
  * acknowledged, sent or told before its commit.
  */
 
-import type { Batch, Committed, Entry, Settlement } from "../journal/journal.ts";
-import type { Change, Door, Submission } from "./door.ts";
+import {
+  type Batch,
+  type Committed,
+  type Entry,
+  holderKeyOf,
+  type Reservation,
+} from "../journal/journal.ts";
+import type { Attempted } from "./attempt.ts";
+import type { Door, Submission, News as Told } from "./door.ts";
 import { createHealth, messageOf } from "./health.ts";
 import { lookMs, startLooking } from "./looks.ts";
-import { changeOf, createNews } from "./news.ts";
+import { createNews, newsOf } from "./news.ts";
 import { type Answers, createAnswers } from "./questions.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 import { createSender, notSent } from "./sender.ts";
@@ -33,7 +40,9 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   /** Handed over, and not durable yet. */
   const inbox: Entry[] = [];
   /** What attempts came to, and is not durable yet. */
-  const settlements: Settlement[] = [];
+  const settlements: Attempted[] = [];
+  /** Proofs that requests wait for, before their handlers run. */
+  const reservations: (Reservation & Waiting)[] = [];
   let timer: NodeJS.Timeout | undefined;
   let dueIn = Number.POSITIVE_INFINITY;
   const wakes = new Set<NodeJS.Timeout>();
@@ -111,38 +120,47 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     }
   }
 
-  function nextBatch(): Batch | undefined {
+  function nextBatch(): FullBatch | undefined {
     // Nothing is taken until it is certain what the commit before took.
     const claim = failing ? undefined : sender.allowed();
-    if (inbox.length === 0 && settlements.length === 0 && !claim && !failing) return undefined;
+    const isIdle = inbox.length === 0 && reservations.length === 0 && settlements.length === 0;
+    if (isIdle && !claim && !failing) return undefined;
     const append = inbox.slice(0, batchRecords);
+    const reserve = reservations.slice(0, batchRecords);
     // What is not remembered yet is lost by a crash, what is not settled is not: the one never waits
     // for the other's work.
-    workIsDue = !workIsDue && append.length > 0 && (settlements.length > 0 || claim !== undefined);
-    if (workIsDue) return { owner, now: now(), append, settle: [] };
-    return { owner, now: now(), append, settle: settlements.slice(), claim };
+    const isUrgent = append.length > 0 || reserve.length > 0;
+    workIsDue = !workIsDue && isUrgent && (settlements.length > 0 || claim !== undefined);
+    if (workIsDue) return { owner, now: now(), append, reserve, settle: [] };
+    return { owner, now: now(), append, reserve, settle: settlements.slice(), claim };
   }
 
-  function committed(batch: Batch, result: Committed) {
+  function committed(batch: FullBatch, result: Committed) {
     health.worked("commit");
-    health.totals = afterCommit(health.totals, batch, result);
+    health.totals = afterCommit(health.totals, batch, batch.settle, result);
     inbox.splice(0, batch.append.length);
+    for (const [index, { resolve }] of reservations.splice(0, batch.reserve.length).entries()) {
+      resolve(result.reserved[index] === true);
+    }
     settlements.splice(0, batch.settle.length);
-    const changes: [string, Change][] = [];
-    for (const { redemptionId, status, error } of batch.append) {
+    const changes: Told[] = [];
+    for (const entry of batch.append) {
+      const { redemptionId, planId, holderAddress, amount, status, error } = entry;
       news.follow(redemptionId, status);
       if (error?.reason !== "charge-invalid") continue;
-      changes.push([redemptionId, { ...error, status: "unresolved", reason: error.reason }]);
+      const change = { ...error, status: "unresolved", reason: error.reason } as const;
+      changes.push({ redemptionId, holderKey: holderKeyOf(planId, holderAddress), amount, change });
     }
-    for (const [index, { redemptionId, answer }] of batch.settle.entries()) {
+    for (const [index, { redemptionId, holderKey, amount, answer }] of batch.settle.entries()) {
       // Otherwise someone else has decided about it meanwhile; a look tells what.
       if (!result.settled[index]) continue;
       news.know(redemptionId, answer.status);
-      changes.push([redemptionId, answer]);
+      changes.push({ redemptionId, holderKey, amount, change: answer });
     }
     for (const charge of result.claimed) {
       news.know(charge.redemptionId, "sending");
-      changes.push([charge.redemptionId, { status: "sending" }]);
+      const { redemptionId, holderKey, amount } = charge;
+      changes.push({ redemptionId, holderKey, amount, change: { status: "sending" } });
       sender.send(charge);
     }
     if (batch.append.length > 0) {
@@ -162,11 +180,14 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     let after: number | undefined;
     do {
       const page = await journal.list({ status: "sending", after, limit: pageSize });
-      for (const { redemptionId, attempt, owner: taker } of page.records) {
+      for (const record of page.records) {
+        const { redemptionId, attempt, owner: taker, planId, holderAddress } = record;
         if (taker !== owner || sender.has(redemptionId) || answered.has(redemptionId)) continue;
         settlements.push({
           redemptionId,
           attempt,
+          holderKey: holderKeyOf(planId, holderAddress),
+          amount: record.amount ?? 0,
           answer: notSent,
           mayBeApplied: false,
           notBefore: 0,
@@ -205,11 +226,17 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       options,
       (record) => {
         news.follow(record.redemptionId, record.status);
-        tell({ kind: "changes", changes: [[record.redemptionId, changeOf(record)]] });
+        tell({ kind: "changes", changes: [newsOf(record)] });
         schedule(0);
       },
       ({ redemptionId, status }) => news.follow(redemptionId, status),
     ),
+    reserve({ redemptionId, proof }) {
+      return new Promise((resolve) => {
+        reservations.push({ redemptionId, proof, resolve });
+        schedule(reservations.length >= batchRecords ? 0 : batchMs);
+      });
+    },
     stop() {
       stopped ??= stop();
       return stopped;
@@ -232,6 +259,16 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       }
     },
   };
+}
+
+interface Waiting {
+  readonly resolve: (isReserved: boolean) => void;
+}
+
+/** A batch with all that the redeemer must know of it afterwards. */
+interface FullBatch extends Batch {
+  readonly settle: readonly Attempted[];
+  readonly reserve: readonly Reservation[];
 }
 
 function entryOf(submission: Submission, encode: RedeemerOptions["encode"]): Entry {

@@ -4,10 +4,12 @@
  */
 
 import { randomUUID } from "node:crypto";
-import type { JournalRecord } from "../journal/journal.ts";
+import { dropOldest } from "../drop-oldest.ts";
+import { holderKeyOf, type JournalRecord } from "../journal/journal.ts";
 import {
   applyChange,
   applyRecord,
+  type ChargeEvent,
   isSettled,
   openRedemption,
   type Payment,
@@ -16,9 +18,10 @@ import {
   type Skip,
   type UnresolvedAnswer,
 } from "../redemption.ts";
-import type { Change, Door, Health, Outcome, Submission } from "./door.ts";
-import { dropOldest } from "./drop-oldest.ts";
+import { chargeEventOf } from "./charge-event.ts";
+import type { Change, Door, Health, News, Outcome, Submission } from "./door.ts";
 import { harmless } from "./harmless.ts";
+import { newsOf } from "./news.ts";
 
 export interface RedemptionsOptions {
   readonly environment: "production" | "test";
@@ -39,6 +42,8 @@ export interface RedemptionsOptions {
   readonly onTrouble: (trouble: Extract<Change, { status: "pending" }> | null) => void;
   /** Called for a charge that ends with the meter or the process: nothing else remembers it. */
   readonly onUnsent: (redemption: Redemption) => void;
+  /** Hears of every charge: handed over, acknowledged, sent, settled. */
+  readonly onCharge: (event: ChargeEvent) => void;
   readonly onHealth: (health: Health) => void;
   readonly onRecovered: (recovered: Extract<Outcome, { kind: "recovered" }>) => void;
   readonly now: () => number;
@@ -50,6 +55,10 @@ export interface Redemptions {
   readonly door: Door;
   /** Admits a request if there is a place for its charge; else says why not. */
   open(payment: Payment, route: string): Redemption | RefusalToOpen;
+  /** Takes it back before it was handed over in any way: it leaves no record. */
+  withdraw(redemption: Redemption): void;
+  /** Resolves with whether the proof is this redemption's: the first that asks gets it, durably. */
+  reserve(redemption: Redemption, proof: string): Promise<boolean>;
   /** Strict durability: resolves when the redemption is durable, before its response is known. */
   prepare(redemption: Redemption): Promise<void>;
   /** Hands the charge over. Credits, a positive safe integer. */
@@ -85,6 +94,8 @@ interface Live {
   readonly bytes: number;
   /** Handed over for good, and not only prepared. */
   decided: boolean;
+  /** Decided, and it costs something. */
+  isCharge: boolean;
   /** How often it was handed over without an acknowledgement yet: twice where it was prepared. */
   unacknowledged: number;
   /** Durable, with its decision. */
@@ -101,6 +112,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     onSettled: harmless(given.onSettled),
     onTrouble: harmless(given.onTrouble),
     onUnsent: harmless(given.onUnsent),
+    onCharge: harmless(given.onCharge),
     onHealth: harmless(given.onHealth),
     onRecovered: harmless(given.onRecovered),
   };
@@ -122,7 +134,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         for (const id of outcome.redemptionIds) accepted(id);
         break;
       case "changes":
-        for (const [id, change] of outcome.changes) changed(id, change);
+        for (const news of outcome.changes) changed(news);
         break;
       case "health":
         health = outcome.health;
@@ -146,7 +158,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       door
         .ask("read", { redemptionIds: ids.slice(from, from + readAtOnce), follow: true })
         .then((records) => {
-          for (const record of records) changed(record.redemptionId, { status: "changed", record });
+          for (const record of records) changed(newsOf(record));
         })
         // The meter was closed meanwhile.
         .catch(() => {});
@@ -161,6 +173,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     entry.unacknowledged -= 1;
     if (!entry.decided || entry.accepted || entry.unacknowledged > 0) return;
     entry.accepted = true;
+    tellCharge(entry, "accepted");
     atRisk -= 1;
     for (const wake of waiting) wake();
     underWay -= 1;
@@ -184,23 +197,37 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     for (const entry of dropOldest(live, count, ({ accepted }) => accepted)) entry.leave();
   }
 
-  function changed(redemptionId: string, change: Change) {
+  function changed(news: News) {
+    const { redemptionId, change } = news;
     if (change.status === "pending") options.onTrouble(change);
     if (change.status === "completed" || change.status === "failed") options.onTrouble(null);
     const entry = live.get(redemptionId);
-    if (entry) carryOut(entry, change);
+    const was = entry?.redemption.status;
+    if (entry && !carryOut(entry, change)) return;
+    const event = chargeEventOf(news, was, entry?.proof ?? null);
+    if (event) options.onCharge(event);
   }
 
-  function carryOut(entry: Live, change: Change | Skip | UnresolvedAnswer) {
+  /** Returns whether it was a move that exists. */
+  function carryOut(entry: Live, change: Change | Skip | UnresolvedAnswer): boolean {
     const { redemption } = entry;
     const applied =
       change.status === "changed"
         ? applyRecord(redemption, fieldsOf(change.record), options.now())
         : applyChange(redemption, change, options.now());
-    if (!applied || !isSettled(redemption.status)) return;
+    if (!applied || !isSettled(redemption.status)) return applied;
     forgetIfDone(entry);
     options.onSettled(redemption);
     entry.settle();
+    return true;
+  }
+
+  function tellCharge({ redemption, isCharge }: Live, kind: "handed-over" | "accepted") {
+    if (!isCharge) return;
+    const { redemptionId, planId, holderAddress } = redemption;
+    const amount = redemption.redemption.requestedAmount ?? 0;
+    const holderKey = holderKeyOf(planId, holderAddress);
+    options.onCharge({ kind, redemptionId, holderKey, amount });
   }
 
   function submit(entry: Live, status: Submission["status"]) {
@@ -315,6 +342,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         admittedAt,
         bytes,
         decided: false,
+        isCharge: false,
         unacknowledged: 0,
         accepted: false,
       });
@@ -322,6 +350,17 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       underWayBytes += bytes;
       return redemption;
     },
+
+    withdraw({ redemptionId }) {
+      const entry = live.get(redemptionId);
+      if (!entry || entry.decided || entry.unacknowledged > 0) return;
+      live.delete(redemptionId);
+      underWay -= 1;
+      underWayBytes -= entry.bytes;
+      entry.leave();
+    },
+
+    reserve: ({ redemptionId }, proof) => door.ask("reserve", { redemptionId, proof }),
 
     prepare(redemption) {
       const entry = live.get(redemption.redemptionId);
@@ -339,6 +378,8 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       redemption.redemption.requestedAmount = amount;
       redemption.message = `To be charged ${amount}.`;
       if (stopped) return options.onUnsent(redemption);
+      entry.isCharge = true;
+      tellCharge(entry, "handed-over");
       submit(entry, "pending");
     },
 

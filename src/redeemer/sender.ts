@@ -3,6 +3,7 @@
 import { setMaxListeners } from "node:events";
 import type { Claim, Claimed, Settlement } from "../journal/journal.ts";
 import type { Answer } from "../redemption.ts";
+import type { Attempted } from "./attempt.ts";
 import { waitBeforeRetry } from "./backoff.ts";
 import { afterAnswer, afterQuestion, allowance, closedCircuit } from "./circuit.ts";
 import { messageOf } from "./health.ts";
@@ -23,8 +24,7 @@ export interface Sender {
 }
 
 export interface SenderEvents {
-  /** What an attempt came to. */
-  settle(settlement: Settlement): void;
+  settle(attempted: Attempted): void;
   /** In so many milliseconds something may be sent that must not be now. */
   wakeIn(ms: number): void;
 }
@@ -46,14 +46,18 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
   setMaxListeners(0, stopping.signal);
 
   async function run(charge: Claimed) {
-    const { redemptionId, attempt } = charge;
+    const { redemptionId, attempt, holderKey, amount } = charge;
     const { answer, mayBeApplied } = decidedHere(charge) ?? (await ask(charge));
     const wait =
       answer.status === "pending"
         ? waitBeforeRetry(backoff, attempt, answer.retryAfterMs, random())
         : 0;
     onWire.delete(redemptionId);
-    events.settle({ redemptionId, attempt, answer, mayBeApplied, notBefore: now() + wait });
+    const notBefore = now() + wait;
+    events.settle({
+      ...{ redemptionId, attempt, holderKey, amount },
+      ...{ answer, mayBeApplied, notBefore },
+    });
     if (wait > 0) events.wakeIn(wait);
   }
 

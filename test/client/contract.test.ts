@@ -31,8 +31,9 @@ test("whatever payment is admitted and whatever it costs, the request keeps the 
   const meter = creditMeter({
     ...meterOptions({ baseUrl: url }),
     plans: "any",
+    guard: { balance: "never" },
     payment: () => payment as never,
-    routes: { "GET /": () => price },
+    routes: { "GET /": { hold: 1, price: () => price } },
     logger: keepLines().logger,
   });
   onTestFinished(async () => {

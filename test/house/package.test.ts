@@ -154,7 +154,7 @@ describe.each([
        import { createLedger } from "express-credit-meter/ledger";
        const options: CreditMeterOptions = {
          plans: ["1"],
-         routes: { "POST /": (req, res) => req.url.length + Number(res.statusCode) },
+         routes: { "POST /": { hold: 1, price: (req, res) => req.url.length + Number(res.statusCode) } },
        };
        const meter = creditMeter(options);
        const app = express();

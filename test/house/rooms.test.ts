@@ -8,10 +8,11 @@ const root = path.resolve(import.meta.dirname, "../../src");
 const mayImport: Record<string, readonly string[]> = {
   errors: [],
   redemption: ["errors"],
-  guard: ["redemption", "errors"],
+  "drop-oldest": [],
+  guard: ["redemption", "errors", "drop-oldest"],
   client: ["redemption", "errors"],
   journal: ["redemption", "errors"],
-  redeemer: ["journal", "redemption", "errors"],
+  redeemer: ["journal", "redemption", "errors", "drop-oldest"],
   middleware: ["guard", "redeemer", "redemption", "errors"],
   ledger: [],
   cli: ["ledger"],
@@ -47,7 +48,7 @@ const mayImport: Record<string, readonly string[]> = {
 
 /** Packages that only these rooms know. */
 const packages: Record<string, readonly string[]> = {
-  express: ["middleware", "options", "credit-meter", "ledger"],
+  express: ["middleware", "guard", "options", "credit-meter", "ledger"],
   undici: ["client"],
   libsql: ["ledger", "journal"],
   pino: ["credit-meter"],

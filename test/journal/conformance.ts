@@ -859,6 +859,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         const journal = await fresh();
         expect(await journal.totals()).toEqual({
           pending: 0,
+          credits: 0,
           pendingBytes: 0,
           oldestPendingAt: null,
           sending: 0,
@@ -868,6 +869,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         await commit(journal, { append: [entry("a", { body: "ž😀", admittedAt: t0 - 9 })] });
         expect(await journal.totals()).toEqual({
           pending: 2,
+          credits: 9,
           pendingBytes: '{"id":"pending"}'.length + 6,
           oldestPendingAt: t0 - 9,
           sending: 1,

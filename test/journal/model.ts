@@ -11,7 +11,7 @@ import {
   type Journal,
   type RecordStatus,
 } from "../../src/journal/journal.ts";
-import { answers, commit, counted, entry, everything, settlement, t0 } from "./records.ts";
+import { answers, commit, counted, entry, everything, owed, settlement, t0 } from "./records.ts";
 
 interface Remembered {
   status: RecordStatus;
@@ -335,6 +335,10 @@ function createModel() {
       expect(record.attempt).toBeGreaterThanOrEqual(was.attempt);
     }
     expect(await journal.totals()).toEqual(await counted(journal));
+    for (const number of [0, 1, 2]) {
+      const sums = await owed(journal, "1059", `0x${number}`);
+      expect(await journal.account("1059", `0x${number}`)).toMatchObject(sums);
+    }
   }
 
   return { take, compare };

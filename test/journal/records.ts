@@ -1,6 +1,14 @@
 /** Makers of what goes into a journal. */
 
-import type { Batch, Claimed, Committed, Entry, Journal } from "../../src/journal/journal.ts";
+import {
+  type Batch,
+  type Claimed,
+  type Committed,
+  type Entry,
+  holderKeyOf,
+  type Journal,
+  type JournalRecord,
+} from "../../src/journal/journal.ts";
 import type { Answer } from "../../src/redemption.ts";
 
 export const t0 = 1_800_000_000_000;
@@ -94,6 +102,23 @@ export async function everything(journal: Journal) {
   return records;
 }
 
+function creditsOf(records: readonly JournalRecord[]): number {
+  return records.reduce((sum, { amount }) => sum + (amount ?? 0), 0);
+}
+
+/** What a holder owes, added up one by one. */
+export async function owed(journal: Journal, planId: string, holderAddress: string) {
+  const key = holderKeyOf(planId, holderAddress);
+  const theirs = (await everything(journal)).filter(
+    (record) => holderKeyOf(record.planId, record.holderAddress) === key,
+  );
+  const of = (...words: string[]) => theirs.filter(({ status }) => words.includes(status));
+  return {
+    unsettled: creditsOf(of("pending", "sending")),
+    doubtful: creditsOf(of("unresolved").filter(({ firstSentAt }) => firstSentAt !== null)),
+  };
+}
+
 /** The totals, counted one by one. */
 export async function counted(journal: Journal) {
   const records = await everything(journal);
@@ -101,6 +126,7 @@ export async function counted(journal: Journal) {
   const admitted = of("pending").map(({ admittedAt }) => admittedAt);
   return {
     pending: admitted.length,
+    credits: creditsOf([...of("pending"), ...of("sending")]),
     pendingBytes: of("pending").reduce((sum, { body }) => sum + Buffer.byteLength(body ?? ""), 0),
     oldestPendingAt: admitted.length > 0 ? Math.min(...admitted) : null,
     sending: of("sending").length,

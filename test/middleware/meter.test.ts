@@ -100,7 +100,6 @@ describe("a paid request", () => {
       { "POST /": { hold: 9, price: (_q: Request, res: Response) => res.locals.used } },
       7,
     ],
-    ["a price function alone", { "POST /": (_q: Request, res: Response) => res.locals.used }, 7],
     ["a row with a number", { "POST /": { price: 3 } }, 3],
     ["a row for all methods", { "ALL /": 4 }, 4],
   ])("%s is charged", async (_name, routes, amount) => {
@@ -229,10 +228,13 @@ describe("what is not charged", () => {
   });
 
   test("a price of 0 is 0, and skipped", async () => {
-    const api = await meteredApi({ routes: { "POST /": () => 0 } }, (app, meter) => {
-      app.use(meter);
-      app.post("/", ok);
-    });
+    const api = await meteredApi(
+      { routes: { "POST /": { hold: 1, price: () => 0 } } },
+      (app, meter) => {
+        app.use(meter);
+        app.post("/", ok);
+      },
+    );
     await request(api.url).post("/").set(payment).expect(200);
     await api.meter.flush();
     expect(api.settled).toMatchObject([
@@ -307,7 +309,10 @@ describe("a client that hangs up", () => {
   test("pays a computed price when the handler ends the response, with what it then knows", async () => {
     const gone = deferred();
     const api = await meteredApi(
-      { routes: { "GET /": (_req, res) => res.locals.tokens }, abortGraceMs: 600_000 },
+      {
+        routes: { "GET /": { hold: 1, price: (_req, res) => res.locals.tokens } },
+        abortGraceMs: 600_000,
+      },
       (app, meter) => {
         app.use(meter);
         app.get("/", (_req, res) => {
@@ -336,7 +341,8 @@ describe("a client that hangs up", () => {
       runs += 1;
       return 5;
     };
-    const api = await meteredApi({ routes: { "GET /": price }, abortGraceMs: 10 }, (app, meter) => {
+    const routes = { "GET /": { hold: 5, price } };
+    const api = await meteredApi({ routes, abortGraceMs: 10 }, (app, meter) => {
       app.use(meter);
       app.get("/", (_req, res) => void res.write("data: 1\n\n"));
     });
@@ -442,10 +448,13 @@ describe("n8n's troubleshooting: Invalid Amount", () => {
       runs += 1;
       return price() as number;
     };
-    const api = await meteredApi({ routes: { "POST /": counted } }, (app, meter) => {
-      app.use(meter);
-      app.post("/", ok);
-    });
+    const api = await meteredApi(
+      { routes: { "POST /": { hold: 1, price: counted } } },
+      (app, meter) => {
+        app.use(meter);
+        app.post("/", ok);
+      },
+    );
     await request(api.url).post("/").set(payment).expect(200);
     await api.meter.flush();
     expect(runs).toBe(1);

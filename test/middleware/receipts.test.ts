@@ -176,7 +176,7 @@ describe("what an operator decides", () => {
 
   test("supplied with the amount of a price that could not be computed", async () => {
     const { url, meter, ledger, settled } = await api({
-      routes: { "POST /": () => Number.NaN },
+      routes: { "POST /": { hold: 1, price: () => Number.NaN } },
     });
     const { headers } = await request(url).post("/").set(payment).expect(200);
     const id = String(headers["redemption-id"]);

@@ -155,7 +155,8 @@ function openModel(seed: number, idempotentMs: number | null) {
       if (records.length < new Set(outcome.redemptionIds).size) wrong.push("accepted, not durable");
     }
     if (outcome.kind !== "changes") return;
-    for (const [id, { status }] of outcome.changes) {
+    for (const { redemptionId: id, change } of outcome.changes) {
+      const { status } = change;
       if (status !== "completed" && status !== "failed") continue;
       const [record] = await inner.read([id]);
       if (record?.status !== status) wrong.push(`${id}: told ${status}, is ${record?.status}`);

@@ -159,7 +159,9 @@ describe("sending", () => {
     expect(await record("b")).toMatchObject({ status: "unresolved", body: null });
     expect(told).toContainEqual({
       kind: "changes",
-      changes: expect.arrayContaining([["a", { status: "unresolved", ...error }]]),
+      changes: expect.arrayContaining([
+        expect.objectContaining({ redemptionId: "a", change: { status: "unresolved", ...error } }),
+      ]),
     });
   });
 });

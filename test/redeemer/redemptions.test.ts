@@ -33,6 +33,7 @@ function atADoor() {
     onTrouble: none,
     onUnsent: none,
     lasting: true,
+    onCharge: none,
     onHealth: none,
     onRecovered: none,
     now: Date.now,
@@ -90,7 +91,8 @@ test("after the thread has started again, what it knew is asked for and followed
   const { redemptionId } = redemption;
   tell({ kind: "accepted", redemptionIds: [redemptionId] });
   const error = { code: "OWNER_GONE", reason: "answer-lost", message: "gone" };
-  answers.push([{ redemptionId, status: "unresolved", changedAt: 0, amount: 1, error }]);
+  const record = { ...payment, redemptionId, status: "unresolved", changedAt: 0, amount: 1, error };
+  answers.push([record]);
   tell(recovered);
   await redemptions.flush();
   expect(asked).toEqual([["read", { redemptionIds: [redemptionId], follow: true }]]);

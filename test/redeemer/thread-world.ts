@@ -35,6 +35,7 @@ export function settingsOf(journal: string, baseUrl: string): EngineSettings {
     timeoutMs: 10_000,
     concurrency: 4,
     perHolder: 4,
+    maxQuestions: 8,
     backoff: { baseMs: 1, maxMs: 20 },
     circuitThreshold: 5,
     idempotentMs: null,

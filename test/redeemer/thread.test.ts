@@ -88,7 +88,9 @@ function open(
     ended: () =>
       new Map(
         told.flatMap((one) =>
-          one.kind === "changes" ? one.changes.map(([id, { status }]) => [id, status]) : [],
+          one.kind === "changes"
+            ? one.changes.map(({ redemptionId, change }) => [redemptionId, change.status])
+            : [],
         ) as [string, string][],
       ),
     until: (condition: () => boolean) =>

@@ -154,7 +154,9 @@ export function openWorld(options: Partial<RedeemerOptions> = {}): World {
     changesOf: (wanted) =>
       told.flatMap((outcome) =>
         outcome.kind === "changes"
-          ? outcome.changes.filter(([id]) => id === wanted).map(([, { status }]) => status)
+          ? outcome.changes
+              .filter(({ redemptionId }) => redemptionId === wanted)
+              .map(({ change }) => change.status)
           : [],
       ),
     accepted: () =>

@@ -1,0 +1,367 @@
+/**
+ * Who may pass, before the handler runs. A request puts credits on hold; they must fit into what the
+ * holder has, by the ledger's last word, less all that is on hold and not settled. Where the ledger
+ * does not say, a holder has a line of credit, and all such holders together have a limit. Everything
+ * is decided at once where what is known suffices; else the ledger is asked.
+ */
+
+import { createHash } from "node:crypto";
+import { dropOldest } from "../drop-oldest.ts";
+import type { BalanceReading, ChargeEvent, Payment } from "../redemption.ts";
+import { createQuestions } from "./questions.ts";
+import {
+  available,
+  cover,
+  isBusy,
+  newStanding,
+  type Standing,
+  tellBalance,
+  unsettled,
+} from "./standing.ts";
+
+export interface GuardOptions {
+  /** Whether the ledger is asked for balances. */
+  readonly balance: "ask" | "never";
+  /** Milliseconds for which a balance counts. */
+  readonly balanceTtlMs: number;
+  /** Milliseconds for which a holder who was refused, or could not be asked for, is not asked for again. */
+  readonly refusalTtlMs: number;
+  /** Credits that a holder may owe whose balance the ledger does not tell. */
+  readonly creditLine: number;
+  /** Credits that all such holders may owe together. */
+  readonly maxExposure: number;
+  /** Milliseconds for which a holder is refused after the ledger refused a charge of theirs. */
+  readonly blockForMs: number;
+  /** What is done while the ledger does not answer. */
+  readonly onLedgerDown: "credit-line" | "refuse";
+  /** Balances that are asked for at once, at the most. */
+  readonly maxQuestions: number;
+}
+
+/** What is asked for of a holder, and known of them. */
+export interface Known {
+  /** Null where the ledger was not to be asked. */
+  readonly balance: BalanceReading | null;
+  readonly account: {
+    readonly unsettled: number;
+    readonly doubtful: number;
+    readonly refused: {
+      readonly reason: string;
+      readonly at: number;
+      readonly byPerson: boolean;
+    } | null;
+  };
+}
+
+export interface GuardParts extends GuardOptions {
+  /** Asks the ledger, if it is to be asked, and then the journal. */
+  readonly ask: (question: {
+    planId: string;
+    holderAddress: string;
+    askLedger: boolean;
+  }) => Promise<Known>;
+  /** Credits of all charges in the journal that are not settled. */
+  readonly unsettledInJournal: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly elapsed: () => number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/** Credits on hold for one request. */
+export interface Hold {
+  /**
+   * Changes how much is on hold; a refusal leaves it as it is.
+   */
+  change(credits: number): Turned | undefined | Promise<Turned | undefined>;
+  /** Ends it. Once: what comes later is forgotten. */
+  end(): void;
+}
+
+export const turnedCodes = [
+  "insufficient-credits",
+  "holder-blocked",
+  "exposure-reached",
+  "ledger-away",
+] as const;
+
+/** Why a request may not pass. */
+export interface Turned {
+  readonly code: (typeof turnedCodes)[number];
+  /** What the holder has free, where the ledger told; for nobody but the holder. */
+  readonly balance?: number;
+}
+
+export interface Guard {
+  /** @param credits what the request may cost; 0: it costs nothing, and may pass */
+  admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned>;
+  /** Hears what becomes of charges. */
+  learn(event: ChargeEvent): void;
+  /** Credits that holders owe whose balance is not known. */
+  exposure(): number;
+}
+
+/** Holders of which something is remembered; those that must be are not counted out. */
+const maxStandings = 100_000;
+/** Milliseconds for which nobody is asked for after a question that the ledger left unanswered. */
+const awayMs = 1_000;
+const goodProofsKept = 4;
+/** Charges on the wire whose time of sending is remembered. */
+const maxSent = 10_000;
+
+export function createGuard(parts: GuardParts): Guard {
+  const { elapsed } = parts;
+  const standings = new Map<string, Standing>();
+  let sweepAt = maxStandings;
+  const questions = createQuestions<Standing>(parts.maxQuestions);
+  /** The order of events; time is too coarse for it. */
+  let clock = 0;
+  /** When charges on the wire were sent, in that order. */
+  const sentAt = new Map<string, number>();
+  let awayUntil = 0;
+  // Sums over all standings, kept by `alter`.
+  let journaledInAll = 0;
+  let owedByUnknown = 0;
+
+  /** Every change to what a standing owes goes through here. */
+  function alter(standing: Standing, change: (standing: Standing) => void) {
+    count(standing, -1);
+    change(standing);
+    standing.journaled = Math.max(0, standing.journaled);
+    standing.doubtful = Math.max(0, standing.doubtful);
+    count(standing, 1);
+  }
+
+  function count(standing: Standing, sign: 1 | -1) {
+    journaledInAll += sign * standing.journaled;
+    if (!standing.isKnown) owedByUnknown += sign * unsettled(standing);
+  }
+
+  function standingOf(planId: string, holderAddress: string): Standing {
+    // As the journal tells holders apart.
+    const key = `${planId} ${holderAddress.toLowerCase()}`;
+    const found = standings.get(key);
+    if (found) return found;
+    if (standings.size >= sweepAt) {
+      const now = elapsed();
+      const mayGo = (one: Standing) => !isBusy(one, now) && !questions.isUnderWay(one);
+      dropOldest(standings, maxStandings / 8, mayGo);
+      // Where few may go, they are not looked for with each new one.
+      sweepAt = Math.max(maxStandings, standings.size + maxStandings / 8);
+    }
+    const standing = newStanding(planId, holderAddress);
+    standings.set(key, standing);
+    return standing;
+  }
+
+  /** What charges in the journal owe whose holders are not in memory. */
+  const owedByOthers = () => Math.max(0, parts.unsettledInJournal() - journaledInAll);
+  const exposure = () => owedByUnknown + owedByOthers();
+
+  /** The decision by what is known now; undefined where the ledger must be asked first. */
+  function decide(
+    standing: Standing,
+    credits: number,
+    proof: string,
+    isAnswered: boolean,
+  ): Turned | "pass" | undefined {
+    const now = elapsed();
+    if (standing.blockedUntil > now && !isGood(standing, proof)) return { code: "holder-blocked" };
+    if (!standing.isLoaded) return isAnswered ? byLine(standing, credits) : undefined;
+    if (parts.balance === "never") return byLine(standing, credits);
+    const isFresh = standing.isKnown && now - standing.toldAt <= parts.balanceTtlMs;
+    const isBroke = standing.brokeUntil > now;
+    if (isFresh && !isBroke && (available(standing) ?? 0) >= credits) return "pass";
+    const mayAsk = !isAnswered && now >= standing.settledUntil && now >= awayUntil;
+    if (mayAsk) return undefined;
+    if (isFresh) return poor(standing);
+    return byLine(standing, credits);
+  }
+
+  /** Nobody says what the holder has. */
+  function byLine(standing: Standing, credits: number): Turned | "pass" {
+    const isAway = standing.isAway || elapsed() < awayUntil;
+    if (isAway && parts.onLedgerDown === "refuse") return { code: "ledger-away" };
+    if (exposure() + credits > parts.maxExposure) return { code: "exposure-reached" };
+    const free = available(standing);
+    // What was told last is old, and better than nothing.
+    const isBroke = standing.brokeUntil > elapsed();
+    if (isBroke || (free !== undefined && free < credits)) return poor(standing);
+    if (unsettled(standing) + credits > parts.creditLine) return { code: "exposure-reached" };
+    return "pass";
+  }
+
+  function poor(standing: Standing): Turned {
+    const free = available(standing);
+    const code = "insufficient-credits";
+    return free === undefined ? { code } : { code, balance: Math.max(0, free) };
+  }
+
+  function isGood({ goodProofs }: Standing, proof: string): boolean {
+    return goodProofs.length > 0 && goodProofs.includes(digestOf(proof));
+  }
+
+  /** Asks the ledger and the journal. Never rejects. */
+  async function ask(standing: Standing) {
+    const askedAt = clock;
+    const askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
+    const { planId, holderAddress } = standing;
+    const known = await questions.ask(() => parts.ask({ planId, holderAddress, askLedger }));
+    const now = elapsed();
+    const balance = known?.balance;
+    const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
+    alter(standing, () => {
+      standing.isAway = isAway;
+      if (known) load(standing, known.account);
+      if (balance?.told) tellBalance(standing, balance.amount, askedAt, now);
+      else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
+    });
+    // A ledger that does not tell will not do so in a moment.
+    const isMute = balance?.told === false && balance.answered;
+    standing.settledUntil = now + (isMute ? parts.balanceTtlMs : parts.refusalTtlMs);
+    if (isAway && askLedger) awayUntil = now + awayMs;
+  }
+
+  /** The journal's word on what is not settled replaces ours; what it refused before we came counts. */
+  function load(standing: Standing, account: Known["account"]) {
+    standing.journaled = account.unsettled;
+    standing.doubtful = account.doubtful;
+    const isFirst = !standing.isLoaded;
+    standing.isLoaded = true;
+    if (!isFirst || !account.refused) return;
+    const { reason, at, byPerson } = account.refused;
+    const left = Math.min(parts.blockForMs, at + parts.blockForMs - parts.now());
+    if (!byPerson) refused(standing, reason, left);
+  }
+
+  /** The ledger refused a charge: whoever sent it has had the answer for nothing. */
+  function refused(standing: Standing, reason: string, forMs: number) {
+    const until = elapsed() + forMs;
+    if (reason === "insufficient-credits") standing.brokeUntil = until;
+    else standing.blockedUntil = Math.max(standing.blockedUntil, until);
+  }
+
+  /** One question at a time for each holder; everyone else waits for the same answer. */
+  function askOnce(standing: Standing): Promise<void> {
+    return questions.share(standing, () => ask(standing));
+  }
+
+  function take(standing: Standing, credits: number, proof: string): Hold {
+    let held = credits;
+    let ended = false;
+    const set = (next: number): undefined => {
+      alter(standing, () => {
+        standing.held += next - held;
+      });
+      held = next;
+    };
+    alter(standing, () => {
+      standing.held += credits;
+    });
+    return {
+      change(next) {
+        if (ended) return undefined;
+        if (next <= held) return set(next);
+        const more = next - held;
+        const settle = (isAnswered: boolean) => {
+          const decision = decide(standing, more, proof, isAnswered);
+          if (decision === "pass" && !ended) set(next);
+          return decision;
+        };
+        const decision = settle(false);
+        if (decision === "pass") return undefined;
+        if (decision) return decision;
+        return askOnce(standing).then(() => {
+          const late = settle(true);
+          return late === "pass" ? undefined : late;
+        });
+      },
+      end() {
+        if (ended) return;
+        set(0);
+        ended = true;
+      },
+    };
+  }
+
+  function admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned> {
+    const { planId, holderAddress, proof } = payment;
+    const standing = standingOf(planId, holderAddress);
+    if (credits === 0) return take(standing, 0, proof);
+    const decision = decide(standing, credits, proof, false);
+    if (decision === "pass") return take(standing, credits, proof);
+    if (decision) return decision;
+    return askOnce(standing).then(() => {
+      const late = decide(standing, credits, proof, true);
+      return late === "pass" ? take(standing, credits, proof) : (late ?? { code: "ledger-away" });
+    });
+  }
+
+  function learn(event: ChargeEvent) {
+    const { holderKey, amount } = event;
+    const standing = standings.get(holderKey);
+    clock += 1;
+    if (event.kind === "sending") {
+      sentAt.set(event.redemptionId, clock);
+      if (sentAt.size > maxSent) dropOldest(sentAt, maxSent / 8);
+    }
+    if (event.kind === "settled" || event.kind === "put-back") {
+      const askedAt = sentAt.get(event.redemptionId);
+      sentAt.delete(event.redemptionId);
+      if (standing && event.kind === "settled") settle(standing, event, askedAt);
+    }
+    if (!standing) return;
+    alter(standing, () => {
+      if (event.kind === "handed-over") standing.handed += amount;
+      if (event.kind === "accepted") {
+        standing.handed -= amount;
+        standing.journaled += amount;
+      }
+      if (event.kind === "put-back" && event.from !== "unsettled") {
+        if (event.from === "doubtful") standing.doubtful -= amount;
+        standing.journaled += amount;
+      }
+    });
+  }
+
+  function settle(
+    standing: Standing,
+    event: Extract<ChargeEvent, { kind: "settled" }>,
+    askedAt: number | undefined,
+  ) {
+    const { amount, outcome } = event;
+    alter(standing, () => {
+      if (event.from === "doubtful") standing.doubtful -= amount;
+      if (event.from === "unsettled") standing.journaled -= amount;
+      if (outcome.status === "unresolved" && outcome.wasSent) standing.doubtful += amount;
+    });
+    const told = outcome.status === "completed" ? outcome.remainingBalance : null;
+    let isCovered = false;
+    if (told !== null && askedAt !== undefined) {
+      alter(standing, () => {
+        isCovered = tellBalance(standing, told, askedAt, elapsed());
+      });
+    }
+    // A refused charge burned nothing, and without a balance there is nothing to count against.
+    const counts = standing.balance !== undefined || questions.isUnderWay(standing);
+    if (!isCovered && counts && outcome.status !== "failed") cover(standing, clock, amount);
+    if (outcome.status === "completed" && outcome.proof !== null) remember(standing, outcome.proof);
+    if (outcome.status !== "failed") return;
+    // A person's decision says nothing about what comes next.
+    if (outcome.byPerson) return;
+    standing.settledUntil = 0;
+    refused(standing, outcome.reason, parts.blockForMs);
+  }
+
+  function remember(standing: Standing, proof: string) {
+    const digest = digestOf(proof);
+    if (standing.goodProofs.includes(digest)) return;
+    standing.goodProofs = [digest, ...standing.goodProofs].slice(0, goodProofsKept);
+  }
+
+  return { admit, learn, exposure };
+}
+
+function digestOf(proof: string): string {
+  return createHash("sha256").update(proof).digest("base64");
+}

@@ -1,0 +1,41 @@
+/** What the guard makes of a proof: whether it is valid, and what of it can be used only once. */
+
+import type { Request } from "express";
+import type { Payment } from "../redemption.ts";
+
+/**
+ * Judges a proof before the handler runs: true or false, or `{ nonce }` where it is valid and names what
+ * of it must not be used again (with `proofs: "single-use"`; else the whole proof is). An error that it
+ * throws goes to the application's error handler.
+ *
+ * @example
+ * ```ts
+ * import type { VerifyProof } from "express-credit-meter";
+ *
+ * const issued = new Set<string>();
+ * const known: VerifyProof = ({ proof }) => issued.has(proof);
+ * ```
+ */
+export type VerifyProof = (payment: Payment, req: Request) => ProofVerdict | Promise<ProofVerdict>;
+
+/** See {@link VerifyProof}. */
+export type ProofVerdict = boolean | { readonly nonce: string };
+
+/**
+ * What is spent with this payment. A proof that is spelt in two ways is one: hexadecimal digits in
+ * either case, JSON with any spaces.
+ */
+export function spentBy({ planId, proof }: Payment, verdict: ProofVerdict | undefined): string {
+  if (typeof verdict === "object") return `${planId} nonce ${verdict.nonce}`;
+  return `${planId} proof ${spelling(proof)}`;
+}
+
+function spelling(proof: string): string {
+  const trimmed = proof.trim();
+  if (/^0x[0-9a-f]+$/i.test(trimmed)) return trimmed.toLowerCase();
+  try {
+    return JSON.stringify(JSON.parse(trimmed));
+  } catch {
+    return trimmed;
+  }
+}
