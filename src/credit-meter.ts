@@ -167,6 +167,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
   const guard = createGuard({
     ...settings.guard,
     ask: (question) => redemptions.door.ask("account", question),
+    onExposureReached: report.exposureReached,
     unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
     elapsed: () => performance.now(),
     now: Date.now,

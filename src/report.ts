@@ -26,7 +26,10 @@ export interface Report {
   threadDied(error: Error | undefined): void;
   health(health: Health): void;
   recovered(recovered: Extract<Outcome, { kind: "recovered" }>): void;
+  exposureReached(): void;
 }
+
+const minuteMs = 60_000;
 
 export function createReport(
   logger: Logger,
@@ -36,6 +39,7 @@ export function createReport(
   let troubled: string | undefined;
   let lastProblem: string | null = null;
   let lastPaused: string | null = null;
+  let exposureToldUntil = 0;
   const mismatches = new Set<string>();
 
   function call(listener: (redemption: Redemption) => unknown, redemption: Redemption) {
@@ -152,6 +156,16 @@ export function createReport(
       logger.warn(
         { count: unresolved.length, redemptionIds: unresolved.slice(0, 20) },
         'A process ended before it knew what became of these charges; a person must decide. List them with meter.redemptions.list({ status: "unresolved" }).',
+      );
+    },
+
+    exposureReached() {
+      const now = performance.now();
+      if (now < exposureToldUntil) return;
+      exposureToldUntil = now + minuteMs;
+      logger.warn(
+        {},
+        "Requests are refused: holders whose balance the ledger does not tell owe guard.maxExposure credits together.",
       );
     },
 

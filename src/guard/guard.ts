@@ -62,6 +62,8 @@ export interface GuardParts extends GuardOptions {
   }) => Promise<Known>;
   /** Credits of all charges in the journal that are not settled. */
   readonly unsettledInJournal: () => number;
+  /** Called whenever someone is refused because all together owe too much. Must not throw. */
+  readonly onExposureReached: () => void;
   /** Milliseconds of a clock that nobody sets. */
   readonly elapsed: () => number;
   /** Milliseconds since 1970. */
@@ -102,7 +104,7 @@ export interface Guard {
 }
 
 /** Holders of which something is remembered; those that must be are not counted out. */
-const maxStandings = 100_000;
+const maxStandings = 50_000;
 /** Milliseconds for which nobody is asked for after a question that the ledger left unanswered. */
 const awayMs = 1_000;
 const goodProofsKept = 4;
@@ -168,25 +170,31 @@ export function createGuard(parts: GuardParts): Guard {
     const now = elapsed();
     if (standing.blockedUntil > now && !isGood(standing, proof)) return { code: "holder-blocked" };
     if (!standing.isLoaded) return isAnswered ? byLine(standing, credits) : undefined;
-    if (parts.balance === "never") return byLine(standing, credits);
-    const isFresh = standing.isKnown && now - standing.toldAt <= parts.balanceTtlMs;
+    const age = now - standing.toldAt;
+    const isFresh = standing.isKnown && (isAnswered || age <= parts.balanceTtlMs);
     const isBroke = standing.brokeUntil > now;
     if (isFresh && !isBroke && (available(standing) ?? 0) >= credits) return "pass";
-    const mayAsk = !isAnswered && now >= standing.settledUntil && now >= awayUntil;
-    if (mayAsk) return undefined;
-    if (isFresh) return poor(standing);
-    return byLine(standing, credits);
+    const isSettled = now < standing.settledUntil || now < awayUntil;
+    if (parts.balance === "ask" && !isAnswered && !isSettled) return undefined;
+    return isFresh ? poor(standing) : byLine(standing, credits);
   }
 
   /** Nobody says what the holder has. */
   function byLine(standing: Standing, credits: number): Turned | "pass" {
-    const isAway = standing.isAway || elapsed() < awayUntil;
+    alter(standing, () => {
+      standing.isKnown = false;
+    });
+    const now = elapsed();
+    const isAway = parts.balance === "ask" && (standing.isAway || now < awayUntil);
     if (isAway && parts.onLedgerDown === "refuse") return { code: "ledger-away" };
-    if (exposure() + credits > parts.maxExposure) return { code: "exposure-reached" };
-    const free = available(standing);
-    // What was told last is old, and better than nothing.
-    const isBroke = standing.brokeUntil > elapsed();
-    if (isBroke || (free !== undefined && free < credits)) return poor(standing);
+    if (exposure() + credits > parts.maxExposure) {
+      parts.onExposureReached();
+      return { code: "exposure-reached" };
+    }
+    // What was told last is old, and better than nothing while the ledger is away.
+    const free = isAway ? available(standing) : undefined;
+    const isPoor = free !== undefined && free < credits;
+    if (isPoor || standing.brokeUntil > now) return poor(standing);
     if (unsettled(standing) + credits > parts.creditLine) return { code: "exposure-reached" };
     return "pass";
   }
@@ -212,7 +220,7 @@ export function createGuard(parts: GuardParts): Guard {
     const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
     alter(standing, () => {
       standing.isAway = isAway;
-      if (known) load(standing, known.account);
+      if (known) load(standing, known.account, askedAt);
       if (balance?.told) tellBalance(standing, balance.amount, askedAt, now);
       else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
     });
@@ -223,7 +231,7 @@ export function createGuard(parts: GuardParts): Guard {
   }
 
   /** The journal's word on what is not settled replaces ours; what it refused before we came counts. */
-  function load(standing: Standing, account: Known["account"]) {
+  function load(standing: Standing, account: Known["account"], askedAt: number) {
     standing.journaled = account.unsettled;
     standing.doubtful = account.doubtful;
     const isFirst = !standing.isLoaded;
@@ -231,14 +239,16 @@ export function createGuard(parts: GuardParts): Guard {
     if (!isFirst || !account.refused) return;
     const { reason, at, byPerson } = account.refused;
     const left = Math.min(parts.blockForMs, at + parts.blockForMs - parts.now());
-    if (!byPerson) refused(standing, reason, left);
+    if (!byPerson) refused(standing, reason, left, askedAt);
   }
 
   /** The ledger refused a charge: whoever sent it has had the answer for nothing. */
-  function refused(standing: Standing, reason: string, forMs: number) {
+  function refused(standing: Standing, reason: string, forMs: number, when: number) {
     const until = elapsed() + forMs;
-    if (reason === "insufficient-credits") standing.brokeUntil = until;
-    else standing.blockedUntil = Math.max(standing.blockedUntil, until);
+    if (reason === "insufficient-credits") {
+      standing.brokeUntil = until;
+      standing.brokeAt = when;
+    } else standing.blockedUntil = Math.max(standing.blockedUntil, until);
   }
 
   /** One question at a time for each holder; everyone else waits for the same answer. */
@@ -350,7 +360,7 @@ export function createGuard(parts: GuardParts): Guard {
     // A person's decision says nothing about what comes next.
     if (outcome.byPerson) return;
     standing.settledUntil = 0;
-    refused(standing, outcome.reason, parts.blockForMs);
+    refused(standing, outcome.reason, parts.blockForMs, clock);
   }
 
   function remember(standing: Standing, proof: string) {

@@ -28,8 +28,10 @@ export interface Standing {
   doubtful: number;
   /** Charges that settled, until a balance that was asked for after it shows them. */
   uncovered: { readonly at: number; readonly amount: number }[];
-  /** Set when the ledger refused a charge for want of credits, until it tells a balance. */
+  /** Set while the ledger has refused a charge for want of credits, and told no balance since. */
   brokeUntil: number;
+  /** When that was, in the order of events. */
+  brokeAt: number;
   /** Set while the holder is refused whatever they have, by the same clock as `toldAt`. */
   blockedUntil: number;
   /** Digests of proofs that have paid: those pass a block, which someone else may have caused. */
@@ -55,6 +57,7 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     doubtful: 0,
     uncovered: [],
     brokeUntil: 0,
+    brokeAt: 0,
     blockedUntil: 0,
     goodProofs: [],
     settledUntil: 0,
@@ -109,7 +112,7 @@ export function tellBalance(
   standing.askedAt = askedAt;
   standing.toldAt = now;
   standing.isKnown = true;
-  standing.brokeUntil = 0;
+  if (askedAt >= standing.brokeAt) standing.brokeUntil = 0;
   standing.uncovered = standing.uncovered.filter(({ at }) => at > askedAt);
   return true;
 }

@@ -110,7 +110,10 @@ export interface Batch {
    * as `delivery-unconfirmed`), which becomes what is handed over now.
    */
   readonly append: readonly Entry[];
-  /** Comes before `append`: a redemption that is skipped gives its proof back. */
+  /**
+   * Comes after `append`: a redemption that is skipped gives its proof back, and one that was skipped
+   * reserves none any more.
+   */
   readonly reserve?: readonly Reservation[];
   readonly settle: readonly Settlement[];
   readonly claim?: Claim | undefined;

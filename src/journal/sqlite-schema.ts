@@ -100,7 +100,7 @@ export const migrations: readonly string[] = [
   end;
   -- Proofs that were used, as digests; a redemption that is skipped gives its proof back.
   create table proofs (
-    digest blob primary key,
+    digest text primary key,
     redemption_id text not null,
     at integer not null
   ) without rowid;
@@ -113,8 +113,8 @@ export const migrations: readonly string[] = [
     delete from proofs where redemption_id = new.redemption_id;
   end;
   -- Of the digests, so that nobody who sees them can try proofs against them elsewhere.
-  create table secret_key (key blob not null);
-  insert into secret_key values (randomblob(32));
+  create table secret_key (key text not null);
+  insert into secret_key values (hex(randomblob(32)));
   create trigger pending_added after insert on redemptions when new.status = 'pending' begin
     update backlog set records = records + 1, bytes = bytes + new.bytes;
   end;

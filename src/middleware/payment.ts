@@ -44,13 +44,22 @@ export function readHeaders(req: Request, names: Record<Field, string>): Payment
   const found: Partial<Record<Field, string>> = {};
   for (const field of fields) {
     const name = names[field];
-    // `req.headers` joins what was sent twice; which of the two would we charge?
-    const values = req.headersDistinct[name.toLowerCase()];
-    if (values === undefined) continue;
+    const values = valuesOf(req, name.toLowerCase());
     if (values.length > 1) return malformed(`Send the header ${name} only once.`);
-    found[field] = values[0] ?? "";
+    if (values[0] !== undefined) found[field] = values[0];
   }
   return checkPayment(found, (field) => `the header ${names[field]}`);
+}
+
+/**
+ * All values of a header. `req.headers` joins what was sent twice, and which of the two would we charge?
+ * `req.headersDistinct` throws where a header is called `__proto__`, in versions of Node before March 2026
+ * (CVE-2026-21710).
+ */
+function valuesOf({ rawHeaders }: Request, name: string): string[] {
+  return rawHeaders.filter(
+    (_value, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === name,
+  );
 }
 
 /**

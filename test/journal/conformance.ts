@@ -592,6 +592,112 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
       );
     });
 
+    describe("reserves proofs", () => {
+      const reserve = async (journal: Journal, ...pairs: [id: string, proof: string][]) =>
+        (
+          await commit(journal, {
+            reserve: pairs.map(([redemptionId, proof]) => ({ redemptionId, proof })),
+          })
+        ).reserved;
+
+      test("for the first that asks, also within one batch", async () => {
+        const journal = await fresh();
+        expect(await reserve(journal, ["a", "p"], ["b", "p"], ["c", "q"])).toEqual([
+          true,
+          false,
+          true,
+        ]);
+        expect(await reserve(journal, ["d", "p"])).toEqual([false]);
+        // A commit that is repeated.
+        expect(await reserve(journal, ["a", "p"])).toEqual([true]);
+      });
+
+      test("until a redemption that is skipped gives its own back", async () => {
+        const journal = await fresh();
+        await reserve(journal, ["a", "p"], ["b", "q"], ["c", "r"]);
+        await commit(journal, {
+          append: [
+            entry("a", { status: "skipped" }),
+            entry("b"),
+            entry("c", { status: "unresolved" }),
+          ],
+        });
+        expect(await reserve(journal, ["d", "p"], ["d", "q"], ["d", "r"])).toEqual([
+          true,
+          false,
+          false,
+        ]);
+      });
+
+      test("given back and taken in one batch, and by a prepared one, too", async () => {
+        const journal = await fresh();
+        await reserve(journal, ["a", "p"]);
+        await commit(journal, { append: [entry("a", { status: "prepared" })] });
+        const { reserved } = await commit(journal, {
+          append: [entry("a", { status: "skipped" })],
+          reserve: [{ redemptionId: "b", proof: "p" }],
+        });
+        expect(reserved).toEqual([true]);
+      });
+
+      test("not for a redemption that was skipped before its turn came", async () => {
+        const journal = await fresh();
+        await commit(journal, {
+          append: [entry("a", { status: "skipped" })],
+          reserve: [{ redemptionId: "a", proof: "p" }],
+        });
+        expect(await reserve(journal, ["b", "p"])).toEqual([true]);
+      });
+
+      test("and forgets them with the records of that time", async () => {
+        const journal = await fresh();
+        await commit(journal, { now: t0, reserve: [{ redemptionId: "a", proof: "p" }] });
+        await commit(journal, { now: t0 + 10, reserve: [{ redemptionId: "b", proof: "q" }] });
+        await journal.prune(t0 + 5, 10);
+        expect(await reserve(journal, ["c", "p"], ["d", "q"])).toEqual([true, false]);
+      });
+
+      test("whatever text a proof is, and none of it stays readable", async () => {
+        const journal = await fresh();
+        const odd = ["", "\0", "\ud800", "é".repeat(5_000)];
+        const pairs = odd.map((proof, index): [string, string] => [`${index}`, proof]);
+        expect(await reserve(journal, ...pairs)).toEqual(odd.map(() => true));
+      });
+    });
+
+    describe("knows what a holder owes, and", () => {
+      test("the last refusal, unless the ledger has charged since", async () => {
+        const journal = await fresh();
+        expect(await journal.account("1059", "0xa11ce")).toEqual({
+          unsettled: 0,
+          doubtful: 0,
+          refused: null,
+        });
+        await commit(journal, { append: [entry("a"), entry("b"), entry("c")] });
+        const [a, b, c] = await claim(journal);
+        if (!a || !b || !c) throw new Error("not all were taken");
+        await settle(journal, a, answers.failed, { now: t0 + 1 });
+        expect(await journal.account("1059", "0xA11CE")).toEqual({
+          unsettled: 6,
+          doubtful: 0,
+          refused: { reason: "ledger-refused", at: t0 + 1, byPerson: false },
+        });
+        await settle(journal, b, answers.completed, { now: t0 + 2 });
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ refused: null });
+        await settle(journal, c, answers.unresolved, { now: t0 + 3 });
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({
+          unsettled: 0,
+          doubtful: 3,
+        });
+        await journal.act({ act: "fail" }, { ...who, redemptionId: "c", at: t0 + 4 });
+        expect(await journal.account("1059", "0xa11ce")).toEqual({
+          unsettled: 0,
+          doubtful: 0,
+          refused: { reason: "ledger-refused", at: t0 + 4, byPerson: true },
+        });
+      });
+    });
+
     describe("knows owners", () => {
       const others = async (journal: Journal, owner: string) =>
         (await journal.beat(owner)).map((other) => other.owner).sort();

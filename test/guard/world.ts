@@ -1,0 +1,124 @@
+/** A guard whose clock stands still and whose questions the test answers. */
+
+import {
+  createGuard,
+  type GuardOptions,
+  type Hold,
+  type Known,
+  type Turned,
+} from "../../src/guard/guard.ts";
+import type { ChargeEvent, Payment } from "../../src/redemption.ts";
+
+export const defaults: GuardOptions = {
+  balance: "ask",
+  balanceTtlMs: 30_000,
+  refusalTtlMs: 5_000,
+  creditLine: 100,
+  maxExposure: 1_000,
+  blockForMs: 600_000,
+  onLedgerDown: "credit-line",
+  maxQuestions: 8,
+};
+
+export const nothingKnown: Known["account"] = { unsettled: 0, doubtful: 0, refused: null };
+export const away: Known["balance"] = { told: false, answered: false };
+export const mute: Known["balance"] = { told: false, answered: true };
+
+export function payer(name: string, proof = "proof"): Payment {
+  return { planId: "plan", holderAddress: `0x${name}`, proof };
+}
+
+type Settled = Extract<ChargeEvent, { kind: "settled" }>;
+
+export function openGuard(options: Partial<GuardOptions> = {}) {
+  let now = 1_000;
+  let ids = 0;
+  let inJournal = 0;
+  let exposureReached = 0;
+  const asked: {
+    holderAddress: string;
+    askLedger: boolean;
+    answer: (known: Known) => Promise<void>;
+    fail: () => void;
+  }[] = [];
+  const guard = createGuard({
+    ...defaults,
+    ...options,
+    ask: ({ holderAddress, askLedger }) =>
+      new Promise((resolve, reject) => {
+        const answer = async (known: Known) => {
+          resolve(known);
+          await turn();
+        };
+        asked.push({ holderAddress, askLedger, answer, fail: () => reject(new Error("closed")) });
+      }),
+    onExposureReached: () => {
+      exposureReached += 1;
+    },
+    unsettledInJournal: () => inJournal,
+    elapsed: () => now,
+    now: () => 1_700_000_000_000 + now,
+  });
+
+  /** Asks and answers at once. */
+  async function admit(payment: Payment, credits: number, known?: Partial<Known>) {
+    const before = asked.length;
+    const admitted = guard.admit(payment, credits);
+    await turn();
+    if (asked.length > before) {
+      await asked.at(-1)?.answer({ balance: away, account: nothingKnown, ...known });
+    }
+    return admitted;
+  }
+
+  return {
+    guard,
+    asked,
+    admit,
+    pass: (ms: number) => {
+      now += ms;
+    },
+    wallClock: () => 1_700_000_000_000 + now,
+    holdsInJournal: (credits: number) => {
+      inJournal = credits;
+    },
+    exposureReached: () => exposureReached,
+    /** A charge of this holder, step by step. */
+    charge(name: string, amount: number) {
+      ids += 1;
+      const charge = { redemptionId: `id ${ids}`, holderKey: `plan 0x${name}`, amount };
+      const tell = (kind: "handed-over" | "accepted" | "sending") =>
+        guard.learn({ ...charge, kind });
+      const settle = (outcome: Settled["outcome"], from: Settled["from"] = "unsettled") =>
+        guard.learn({ ...charge, kind: "settled", from, outcome });
+      return {
+        ...charge,
+        handedOver: () => tell("handed-over"),
+        accepted: () => tell("accepted"),
+        sending: () => tell("sending"),
+        putBack: (from: Settled["from"] = "unsettled") =>
+          guard.learn({ ...charge, kind: "put-back", from }),
+        completed: (remainingBalance: number | string | null, proof: string | null = null) =>
+          settle({ status: "completed", remainingBalance, proof }),
+        failed: (reason: string, byPerson = false) =>
+          settle({ status: "failed", reason, byPerson }),
+        unresolved: () => settle({ status: "unresolved", wasSent: true }),
+        settle,
+        underWay() {
+          tell("handed-over");
+          tell("accepted");
+          tell("sending");
+        },
+      };
+    },
+  };
+}
+
+/** Lets everything that is due run. */
+export const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+export const isHold = (admitted: Hold | Turned): admitted is Hold => "end" in admitted;
+
+export function codeOf(admitted: Hold | Turned): string {
+  return isHold(admitted) ? "pass" : admitted.code;
+}
