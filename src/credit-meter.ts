@@ -4,7 +4,7 @@ import express, { type Request, type RequestHandler, type Router } from "express
 import pino from "pino";
 import { CreditMeterError } from "./errors.ts";
 import { createGuard } from "./guard/guard.ts";
-import { createMeter } from "./middleware/meter.ts";
+import { createMeter, holdOf } from "./middleware/meter.ts";
 import { readHeaders } from "./middleware/payment.ts";
 import { createReceipts } from "./middleware/receipts.ts";
 import { createRouteTable } from "./middleware/route-table.ts";
@@ -189,6 +189,16 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
   });
   const takeOff = lasting ? undefined : atExit(redemptions.forsake);
   if (settings.plans === "any") report.anyPlan();
+  if (settings.guard.onLedgerDown === "credit-line") {
+    const { creditLine } = settings.guard;
+    const above = Object.entries(settings.routes).filter(
+      ([, row]) => row !== "free" && holdOf(row) > creditLine,
+    );
+    report.aboveLine(
+      above.map(([key]) => key),
+      creditLine,
+    );
+  }
   if (isPlainHttp(settings.environment.baseUrl)) report.plainHttp(settings.environment.baseUrl);
 
   let closed: ReturnType<CreditMeter["close"]> | undefined;

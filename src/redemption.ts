@@ -134,8 +134,11 @@ export type BalanceReading =
 /** Whether it was charged, or how much it is, nobody can say. */
 export type UnresolvedAnswer = Extract<Answer, { status: "unresolved" }>;
 
-/** As what a charge counted: not settled, settled in doubt, or not at all. */
-export type OwedAs = "unsettled" | "doubtful" | "nothing";
+/** What of a charge counted before, and as what. Credits. */
+export interface Owed {
+  readonly unsettled: number;
+  readonly doubtful: number;
+}
 
 /** What happens to a charge, for whoever keeps account of it. Amounts are credits. */
 export type ChargeEvent = {
@@ -146,17 +149,22 @@ export type ChargeEvent = {
 } & (
   | { readonly kind: "handed-over" | "accepted" | "sending" }
   /** It waits again. */
-  | { readonly kind: "put-back"; readonly from: OwedAs }
+  | { readonly kind: "put-back"; readonly was: Owed }
   | {
       readonly kind: "settled";
-      readonly from: OwedAs;
+      readonly was: Owed;
       readonly outcome:
         | {
             readonly status: "completed";
             readonly remainingBalance: LedgerCredits | null;
             readonly proof: string | null;
           }
-        | { readonly status: "failed"; readonly reason: string; readonly byPerson: boolean }
+        | {
+            readonly status: "failed";
+            readonly reason: string;
+            readonly byPerson: boolean;
+            readonly proof: string | null;
+          }
         | { readonly status: "unresolved"; readonly wasSent: boolean };
     }
 );

@@ -20,6 +20,7 @@ export interface Report {
   }): void;
   unusedRoutes(keys: readonly string[]): void;
   anyPlan(): void;
+  aboveLine(routes: readonly string[], creditLine: number): void;
   plainHttp(baseUrl: string): void;
   journalAt(file: string, warning: string | undefined): void;
   noWorkerFile(file: string): void;
@@ -97,6 +98,14 @@ export function createReport(
       logger.warn(
         { routes: keys },
         "Some rows of the price table never matched a request; check them for misspelt paths.",
+      );
+    },
+
+    aboveLine(routes, creditLine) {
+      if (routes.length === 0) return;
+      logger.warn(
+        { routes, creditLine },
+        "These routes put more on hold than guard.creditLine: nobody passes there while the ledger does not tell balances. Raise guard.creditLine, and guard.maxExposure with it.",
       );
     },
 

@@ -44,6 +44,7 @@ function submission(index: number): Submission {
     route: "POST /v1/chat/completions",
     environment: "test",
     amount: 5,
+    hold: 0,
     error: null,
     admittedAt: Date.now(),
   };

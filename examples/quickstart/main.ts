@@ -29,6 +29,8 @@ async function main() {
       plans: [buyer.planId],
       // The embedded ledger honours the redemption id, so that a lost answer is asked for again.
       idempotent: { windowMs: 86_400_000 },
+      // One chat's hold: more than that a holder does not owe while the ledger is away.
+      guard: { creditLine: 4_000 },
     },
   });
   const server = app.listen(portFrom("PORT", 3000), "127.0.0.1");

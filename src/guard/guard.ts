@@ -11,10 +11,10 @@ import type { BalanceReading, ChargeEvent, Payment } from "../redemption.ts";
 import { createQuestions } from "./questions.ts";
 import {
   available,
-  cover,
   isBusy,
   newStanding,
   type Standing,
+  spend,
   tellBalance,
   unsettled,
 } from "./standing.ts";
@@ -28,7 +28,7 @@ export interface GuardOptions {
   readonly refusalTtlMs: number;
   /** Credits that a holder may owe whose balance the ledger does not tell. */
   readonly creditLine: number;
-  /** Credits that all such holders may owe together. */
+  /** Credits that all such holders may owe together, what the ledger refused within `blockForMs` included. */
   readonly maxExposure: number;
   /** Milliseconds for which a holder is refused after the ledger refused a charge of theirs. */
   readonly blockForMs: number;
@@ -45,11 +45,7 @@ export interface Known {
   readonly account: {
     readonly unsettled: number;
     readonly doubtful: number;
-    readonly refused: {
-      readonly reason: string;
-      readonly at: number;
-      readonly byPerson: boolean;
-    } | null;
+    readonly refused: { readonly credits: number | null; readonly otherwise: number | null };
   };
 }
 
@@ -72,6 +68,8 @@ export interface GuardParts extends GuardOptions {
 
 /** Credits on hold for one request. */
 export interface Hold {
+  /** Credits that are on hold. */
+  credits(): number;
   /**
    * Changes how much is on hold; a refusal leaves it as it is.
    */
@@ -158,7 +156,14 @@ export function createGuard(parts: GuardParts): Guard {
 
   /** What charges in the journal owe whose holders are not in memory. */
   const owedByOthers = () => Math.max(0, parts.unsettledInJournal() - journaledInAll);
-  const exposure = () => owedByUnknown + owedByOthers();
+  /** What charges came to that the ledger refused lately, of holders whose balance was not known. */
+  const lost: { readonly until: number; readonly amount: number }[] = [];
+  function lostLately(): number {
+    const now = elapsed();
+    while (lost[0] && lost[0].until <= now) lost.shift();
+    return lost.reduce((sum, { amount }) => sum + amount, 0);
+  }
+  const exposure = () => owedByUnknown + owedByOthers() + lostLately();
 
   /** The decision by what is known now; undefined where the ledger must be asked first. */
   function decide(
@@ -173,10 +178,14 @@ export function createGuard(parts: GuardParts): Guard {
     const age = now - standing.toldAt;
     const isFresh = standing.isKnown && (isAnswered || age <= parts.balanceTtlMs);
     const isBroke = standing.brokeUntil > now;
-    if (isFresh && !isBroke && (available(standing) ?? 0) >= credits) return "pass";
-    const isSettled = now < standing.settledUntil || now < awayUntil;
+    const canPay = standing.isKnown && !isBroke && (available(standing) ?? 0) >= credits;
+    if (isFresh && canPay) return "pass";
+    // Who could pay by an old balance is asked for at once; who could not has no line of credit either.
+    const isRefused = !canPay && now < standing.settledUntil;
+    const isSettled = isRefused || now < awayUntil;
     if (parts.balance === "ask" && !isAnswered && !isSettled) return undefined;
-    return isFresh ? poor(standing) : byLine(standing, credits);
+    const isTold = isFresh || (standing.isKnown && isRefused);
+    return isTold ? poor(standing) : byLine(standing, credits);
   }
 
   /** Nobody says what the holder has. */
@@ -212,9 +221,13 @@ export function createGuard(parts: GuardParts): Guard {
   /** Asks the ledger and the journal. Never rejects. */
   async function ask(standing: Standing) {
     const askedAt = clock;
-    const askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
     const { planId, holderAddress } = standing;
-    const known = await questions.ask(() => parts.ask({ planId, holderAddress, askLedger }));
+    let askLedger = false;
+    const known = await questions.ask(() => {
+      // When it is its turn: those before it may have found out that the ledger is away.
+      askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
+      return parts.ask({ planId, holderAddress, askLedger });
+    });
     const now = elapsed();
     const balance = known?.balance;
     const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
@@ -236,16 +249,27 @@ export function createGuard(parts: GuardParts): Guard {
     standing.doubtful = account.doubtful;
     const isFirst = !standing.isLoaded;
     standing.isLoaded = true;
-    if (!isFirst || !account.refused) return;
-    const { reason, at, byPerson } = account.refused;
-    const left = Math.min(parts.blockForMs, at + parts.blockForMs - parts.now());
-    if (!byPerson) refused(standing, reason, left, askedAt);
+    if (!isFirst) return;
+    // A clock that was set back does not make it longer.
+    const left = (at: number) => Math.min(parts.blockForMs, at + parts.blockForMs - parts.now());
+    const { credits, otherwise } = account.refused;
+    if (credits !== null) refused(standing, "insufficient-credits", left(credits), askedAt, 0);
+    if (otherwise !== null) refused(standing, "otherwise", left(otherwise), askedAt, 0);
   }
 
   /** The ledger refused a charge: whoever sent it has had the answer for nothing. */
-  function refused(standing: Standing, reason: string, forMs: number, when: number) {
-    const until = elapsed() + forMs;
+  function refused(
+    standing: Standing,
+    reason: string,
+    forMs: number,
+    when: number,
+    amount: number,
+  ) {
+    const now = elapsed();
+    const until = now + forMs;
     if (reason === "insufficient-credits") {
+      const before = standing.brokeUntil > now ? standing.lacking : 0;
+      standing.lacking = Math.max(before, amount);
       standing.brokeUntil = until;
       standing.brokeAt = when;
     } else standing.blockedUntil = Math.max(standing.blockedUntil, until);
@@ -269,6 +293,7 @@ export function createGuard(parts: GuardParts): Guard {
       standing.held += credits;
     });
     return {
+      credits: () => held,
       change(next) {
         if (ended) return undefined;
         if (next <= held) return set(next);
@@ -314,10 +339,14 @@ export function createGuard(parts: GuardParts): Guard {
     if (event.kind === "sending") {
       sentAt.set(event.redemptionId, clock);
       if (sentAt.size > maxSent) dropOldest(sentAt, maxSent / 8);
+      if (standing) standing.onWire += amount;
     }
     if (event.kind === "settled" || event.kind === "put-back") {
       const askedAt = sentAt.get(event.redemptionId);
       sentAt.delete(event.redemptionId);
+      if (standing && askedAt !== undefined) {
+        standing.onWire = Math.max(0, standing.onWire - amount);
+      }
       if (standing && event.kind === "settled") settle(standing, event, askedAt);
     }
     if (!standing) return;
@@ -327,9 +356,9 @@ export function createGuard(parts: GuardParts): Guard {
         standing.handed -= amount;
         standing.journaled += amount;
       }
-      if (event.kind === "put-back" && event.from !== "unsettled") {
-        if (event.from === "doubtful") standing.doubtful -= amount;
-        standing.journaled += amount;
+      if (event.kind === "put-back") {
+        standing.doubtful -= event.was.doubtful;
+        standing.journaled += amount - event.was.unsettled;
       }
     });
   }
@@ -341,26 +370,29 @@ export function createGuard(parts: GuardParts): Guard {
   ) {
     const { amount, outcome } = event;
     alter(standing, () => {
-      if (event.from === "doubtful") standing.doubtful -= amount;
-      if (event.from === "unsettled") standing.journaled -= amount;
+      standing.doubtful -= event.was.doubtful;
+      standing.journaled -= event.was.unsettled;
       if (outcome.status === "unresolved" && outcome.wasSent) standing.doubtful += amount;
     });
+    // A refused charge burned nothing, and without a balance there is nothing to reckon with.
+    const counts = standing.balance !== undefined || questions.isUnderWay(standing);
+    if (counts && outcome.status !== "failed") spend(standing, clock, amount);
     const told = outcome.status === "completed" ? outcome.remainingBalance : null;
-    let isCovered = false;
     if (told !== null && askedAt !== undefined) {
       alter(standing, () => {
-        isCovered = tellBalance(standing, told, askedAt, elapsed());
+        tellBalance(standing, told, askedAt, elapsed(), counts ? amount : 0);
       });
     }
-    // A refused charge burned nothing, and without a balance there is nothing to count against.
-    const counts = standing.balance !== undefined || questions.isUnderWay(standing);
-    if (!isCovered && counts && outcome.status !== "failed") cover(standing, clock, amount);
     if (outcome.status === "completed" && outcome.proof !== null) remember(standing, outcome.proof);
     if (outcome.status !== "failed") return;
     // A person's decision says nothing about what comes next.
     if (outcome.byPerson) return;
     standing.settledUntil = 0;
-    refused(standing, outcome.reason, parts.blockForMs, clock);
+    if (!standing.isKnown) lost.push({ until: elapsed() + parts.blockForMs, amount });
+    refused(standing, outcome.reason, parts.blockForMs, clock, amount);
+    // That a proof has paid says nothing where one of those is refused; or one that is not known here.
+    const hadPaid = outcome.proof === null || isGood(standing, outcome.proof);
+    if (outcome.reason !== "insufficient-credits" && hadPaid) standing.goodProofs = [];
   }
 
   function remember(standing: Standing, proof: string) {

@@ -25,8 +25,14 @@ export type ProofVerdict = boolean | { readonly nonce: string };
  * What is spent with this payment. A proof that is spelt in two ways is one: hexadecimal digits in
  * either case, JSON with any spaces.
  */
-export function spentBy({ planId, proof }: Payment, verdict: ProofVerdict | undefined): string {
-  if (typeof verdict === "object") return `${planId} nonce ${verdict.nonce}`;
+export function spentBy(
+  { planId, holderAddress, proof }: Payment,
+  verdict: ProofVerdict | undefined,
+): string {
+  // Nonces are each holder's own; a proof is one of a kind whoever shows it.
+  if (typeof verdict === "object") {
+    return `${planId} ${holderAddress.toLowerCase()} nonce ${verdict.nonce}`;
+  }
   return `${planId} proof ${spelling(proof)}`;
 }
 

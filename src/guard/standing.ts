@@ -8,9 +8,9 @@ import type { LedgerCredits } from "../redemption.ts";
 export interface Standing {
   readonly planId: string;
   readonly holderAddress: string;
-  /** What the ledger said last that the holder has; undefined before it has. */
+  /** What the holder has when all that has settled is burned; undefined before the ledger has said. */
   balance: number | undefined;
-  /** When that was asked, in the order of events. */
+  /** When the last balance that it told was asked for, in the order of events. */
   askedAt: number;
   /** When it was told, by a clock that only goes forward. */
   toldAt: number;
@@ -26,10 +26,17 @@ export interface Standing {
   journaled: number;
   /** Of charges that may have been applied, until someone decides. */
   doubtful: number;
-  /** Charges that settled, until a balance that was asked for after it shows them. */
+  /** Of those on the wire. */
+  onWire: number;
+  /** Charges that settled since the last balance was asked for: it may show them, or not. */
   uncovered: { readonly at: number; readonly amount: number }[];
-  /** Set while the ledger has refused a charge for want of credits, and told no balance since. */
+  /**
+   * Set while the ledger has refused a charge for want of credits, and told no balance since that
+   * would have paid for it.
+   */
   brokeUntil: number;
+  /** The amount of that charge: more than its hold where the price ended above it. */
+  lacking: number;
   /** When that was, in the order of events. */
   brokeAt: number;
   /** Set while the holder is refused whatever they have, by the same clock as `toldAt`. */
@@ -55,8 +62,10 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     handed: 0,
     journaled: 0,
     doubtful: 0,
+    onWire: 0,
     uncovered: [],
     brokeUntil: 0,
+    lacking: 0,
     brokeAt: 0,
     blockedUntil: 0,
     goodProofs: [],
@@ -67,9 +76,8 @@ export function newStanding(planId: string, holderAddress: string): Standing {
 
 /** What is free of the balance; undefined where none was ever told. May be negative. */
 export function available(standing: Standing): number | undefined {
-  if (standing.balance === undefined) return undefined;
-  const spent = standing.uncovered.reduce((sum, { amount }) => sum + amount, 0);
-  return standing.balance - spent - standing.held - standing.handed - standing.journaled;
+  const { balance, held, handed, journaled } = standing;
+  return balance === undefined ? undefined : balance - held - handed - journaled;
 }
 
 /** What the holder has had without its being settled: what counts against a line of credit. */
@@ -85,8 +93,9 @@ export function isBusy(standing: Standing, now: number): boolean {
 /** Those that are kept apart; more are put together, as if they had settled at the last one's time. */
 const maxUncovered = 64;
 
-/** Lets a charge that settled count until a balance shows it. */
-export function cover(standing: Standing, at: number, amount: number): void {
+/** A charge has settled, and was or may have been burned. */
+export function spend(standing: Standing, at: number, amount: number): void {
+  if (standing.balance !== undefined) standing.balance -= amount;
   standing.uncovered.push({ at, amount });
   if (standing.uncovered.length <= maxUncovered) return;
   const [first, second, ...rest] = standing.uncovered;
@@ -95,24 +104,33 @@ export function cover(standing: Standing, at: number, amount: number): void {
 }
 
 /**
- * Takes over a balance that was asked for at a point in the order of events. What had settled by then
- * is in it; an answer to an older question than the last changes nothing.
+ * Hears of a balance that was asked for at a point in the order of events. What had settled by then is in
+ * it. What settled since may be in it or not, and what is on the wire may be: so it says of the balance
+ * that it lies between two bounds. What was reckoned stays where it lies between them, since it knows of
+ * each charge; else someone bought or spent credits elsewhere, and the lower bound counts.
  *
- * @returns whether it was taken over
+ * @param own the amount of the charge in whose answer it was told: that is in it for certain, and
+ * must have been `spend`
  */
 export function tellBalance(
   standing: Standing,
   balance: LedgerCredits,
   askedAt: number,
   now: number,
-): boolean {
-  if (standing.balance !== undefined && askedAt < standing.askedAt) return false;
+  own = 0,
+): void {
+  if (standing.balance !== undefined && askedAt < standing.askedAt) return;
+  standing.uncovered = standing.uncovered.filter(({ at }) => at > askedAt);
   // A string is past what a number can hold; as much as anything here can ask for.
-  standing.balance = typeof balance === "number" ? balance : Number.MAX_SAFE_INTEGER;
+  const told = typeof balance === "number" ? balance : Number.MAX_SAFE_INTEGER;
+  const settled = standing.uncovered.reduce((sum, { amount }) => sum + amount, 0) - own;
+  const reckoned = standing.balance;
+  const least = told - settled;
+  const fits = reckoned !== undefined && reckoned >= least && reckoned <= told + standing.onWire;
+  standing.balance = fits ? reckoned : least;
   standing.askedAt = askedAt;
   standing.toldAt = now;
   standing.isKnown = true;
-  if (askedAt >= standing.brokeAt) standing.brokeUntil = 0;
-  standing.uncovered = standing.uncovered.filter(({ at }) => at > askedAt);
-  return true;
+  const wouldHavePaid = told >= standing.lacking;
+  if (askedAt >= standing.brokeAt && wouldHavePaid) standing.brokeUntil = 0;
 }

@@ -28,6 +28,8 @@ export interface Entry {
   readonly environment: "production" | "test";
   /** Credits; null where the price is not known. */
   readonly amount: number | null;
+  /** Credits that were set aside for it. */
+  readonly hold: number;
   /** Kept while there is no amount; a secret. */
   readonly proof: string | null;
   /** The exact bytes of the charge, once there is an amount. It holds the proof: a secret. */
@@ -129,17 +131,15 @@ export interface Committed {
 
 /** What the journal knows of a holder. */
 export interface Account {
-  /** Credits of charges that wait or are on the wire. */
+  /** Credits of charges that wait or are on the wire, and of holds whose price is not known yet. */
   readonly unsettled: number;
   /** Credits of charges that were sent, and may have been applied. */
   readonly doubtful: number;
-  /** The ledger's last decision about a charge of this holder, where it was a refusal. */
-  readonly refused: {
-    readonly reason: string;
-    readonly at: number;
-    /** A person marked it as failed. */
-    readonly byPerson: boolean;
-  } | null;
+  /**
+   * When the ledger refused a charge last: for want of credits, where it has not charged since; and for
+   * another reason. What a person marked as failed is none.
+   */
+  readonly refused: { readonly credits: number | null; readonly otherwise: number | null };
 }
 
 /** A proof that must not be used again. */
@@ -152,7 +152,7 @@ export interface Reservation {
 /** What waits, or is on the wire. */
 export interface Totals {
   readonly pending: number;
-  /** Credits of what is pending or sending. */
+  /** Credits that are not settled, of all holders. */
   readonly credits: number;
   /** Bytes of the bodies of what is pending. */
   readonly pendingBytes: number;

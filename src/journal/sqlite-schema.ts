@@ -1,8 +1,10 @@
 /** The tables of the SQLite journal, and how an older file becomes a newer one. */
 
 /** Credits of a row that count as not settled; as an expression of SQL. */
-const unsettled = (row: "old" | "new") =>
-  `iif(${row}.status in ('pending', 'sending'), coalesce(${row}.amount, 0), 0)`;
+const unsettled = (row: "old" | "new") => `case
+    when ${row}.status in ('pending', 'sending') then coalesce(${row}.amount, 0)
+    when ${row}.status = 'unresolved' and ${row}.reason = 'price-error' then ${row}.hold
+    else 0 end`;
 
 /** Credits of a row that may have been burned; as an expression of SQL. */
 const doubtful = (row: "old" | "new") =>
@@ -28,6 +30,8 @@ export const migrations: readonly string[] = [
     route text not null,
     environment text not null,
     amount integer,
+    -- Credits that were set aside for it, while its amount is not known.
+    hold integer not null,
     -- No declared type: numbers stay numbers, decimal strings past 2^53 stay strings.
     redeemed_amount,
     remaining_balance,
@@ -65,26 +69,26 @@ export const migrations: readonly string[] = [
     where status in ('completed', 'failed', 'skipped');
   create index outcomes on redemptions (holder_key, changed_at)
     where status in ('completed', 'failed');
+  create index refusals on redemptions (holder_key, changed_at) where status = 'failed';
   -- Kept, not counted: to count a million records takes longer than a commit may.
   create table backlog (
     records integer not null,
     bytes integer not null,
-    -- Of what is pending or sending.
+    -- Of what is not settled.
     credits integer not null
   );
   insert into backlog values (0, 0, 0);
-  -- What holders owe, as far as it is not settled: credits of what is pending or sending, and of what
-  -- was sent and may have been applied.
+  -- What holders owe, as far as it is not settled: credits of what is pending or sending, or set aside
+  -- for what has no price yet; and of what was sent and may have been applied.
   create table debts (
     holder_key text primary key,
     unsettled integer not null,
     doubtful integer not null
   ) without rowid;
-  create trigger owed after insert on redemptions
-    when new.status = 'pending' and new.amount > 0 begin
-    insert into debts values (new.holder_key, new.amount, 0)
+  create trigger owed after insert on redemptions when ${unsettled("new")} > 0 begin
+    insert into debts values (new.holder_key, ${unsettled("new")}, 0)
       on conflict do update set unsettled = unsettled + excluded.unsettled;
-    update backlog set credits = credits + new.amount;
+    update backlog set credits = credits + ${unsettled("new")};
   end;
   create trigger owed_otherwise after update of status on redemptions
     when ${unsettled("old")} <> ${unsettled("new")} or ${doubtful("old")} <> ${doubtful("new")} begin

@@ -133,12 +133,12 @@ const records = "select * from redemptions left join secrets using (seq)";
 function createJournal(db: Database.Database): Journal {
   const append = db.prepare(`
     insert into redemptions (
-      redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount,
+      redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount, hold,
       code, reason, message, bytes, owner, admitted_at, changed_at
     )
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (redemption_id) do update set
-      status = excluded.status, amount = excluded.amount, code = excluded.code,
+      status = excluded.status, amount = excluded.amount, hold = excluded.hold, code = excluded.code,
       reason = excluded.reason, message = excluded.message, bytes = excluded.bytes, owner = null,
       changed_at = excluded.changed_at
     where excluded.status <> 'prepared' and (redemptions.status = 'prepared'
@@ -204,8 +204,13 @@ function createJournal(db: Database.Database): Journal {
 
   const debts = db.prepare("select unsettled, doubtful from debts where holder_key = ?");
   const lastOutcome = db.prepare(`
-    select status, reason, code, changed_at as at from redemptions
+    select status, reason, changed_at as at from redemptions
     where status in ('completed', 'failed') and holder_key = ?
+    order by changed_at desc limit 1`);
+  const lastRefusal = db.prepare(`
+    select changed_at as at from redemptions
+    where status = 'failed' and holder_key = ?
+      and reason <> 'insufficient-credits' and code <> 'operator'
     order by changed_at desc limit 1`);
   const reserve = db.prepare(`
     insert into proofs (digest, redemption_id, at) select :digest, :id, :now
@@ -423,12 +428,13 @@ function createJournal(db: Database.Database): Journal {
         const key = text(holderKeyOf(planId, holderAddress));
         const { unsettled = 0, doubtful = 0 } =
           first<{ unsettled: number; doubtful: number }>(debts.all(key)) ?? {};
-        const last = first<{ status: string; reason: string; code: string; at: number }>(
-          lastOutcome.all(key),
-        );
-        if (last?.status !== "failed") return { unsettled, doubtful, refused: null };
-        const { reason, at, code } = last;
-        return { unsettled, doubtful, refused: { reason, at, byPerson: code === operatorCode } };
+        const last = first<{ status: string; reason: string; at: number }>(lastOutcome.all(key));
+        const isBroke = last?.status === "failed" && last.reason === "insufficient-credits";
+        const refused = {
+          credits: isBroke ? last.at : null,
+          otherwise: first<{ at: number }>(lastRefusal.all(key))?.at ?? null,
+        };
+        return { unsettled, doubtful, refused };
       }),
 
     balanceBefore: (record) =>
@@ -554,6 +560,7 @@ function rowOf(entry: Entry, bytes: number, { owner, now }: Batch) {
     text(entry.route),
     entry.environment,
     entry.amount,
+    entry.hold,
     text(error?.code ?? null),
     text(error?.reason ?? null),
     text(error?.message ?? null),
@@ -575,9 +582,6 @@ function columnsOf(answer: Answer) {
   return { status, reason, code: text(answer.code), message: text(answer.message), ...none };
 }
 
-/** The code of what a person marked as failed. */
-const operatorCode = "operator";
-
 function decisionOf(act: Act) {
   const none = {
     amount: null,
@@ -594,7 +598,7 @@ function decisionOf(act: Act) {
       return {
         ...none,
         status: "failed",
-        code: operatorCode,
+        code: "operator",
         reason: "ledger-refused",
         message: "An operator marked this charge as failed.",
       };
@@ -631,6 +635,7 @@ interface Row {
   route: string;
   environment: JournalRecord["environment"];
   amount: number | null;
+  hold: number;
   redeemed_amount: JournalRecord["redeemedAmount"];
   remaining_balance: JournalRecord["remainingBalance"];
   short: number;
@@ -658,6 +663,7 @@ function recordOf(row: Row): JournalRecord {
     route: row.route,
     environment: row.environment,
     amount: row.amount,
+    hold: row.hold,
     redeemedAmount: row.redeemed_amount,
     remainingBalance: row.remaining_balance,
     short: row.short === 1,

@@ -87,8 +87,14 @@ function hasBodyBytes(res: Response, socket: Socket, bytesBefore: number | undef
  */
 function clientLeft(res: Response, socket: Socket): boolean {
   if (socket.readableEnded || stalled.has(socket)) return true;
-  const error = socket.errored;
-  return error !== null && error !== res.errored && "syscall" in error;
+  const error: NodeJS.ErrnoException | null = socket.errored;
+  if (error === null || error === res.errored) return false;
+  return "syscall" in error || isClientsFault(error);
+}
+
+/** Whether Node gave the connection up for what the client sent on it, or did not send in time. */
+function isClientsFault({ code = "" }: NodeJS.ErrnoException): boolean {
+  return code.startsWith("HPE_") || code === "ERR_HTTP_REQUEST_TIMEOUT";
 }
 
 const watched = new WeakSet<Socket>();

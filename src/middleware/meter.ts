@@ -345,7 +345,7 @@ export function createMeter(parts: MeterParts): Meter {
 
   function carryOut(redemption: Redemption, hold: Hold, priced: Priced) {
     if (priced.status === "priced") redemptions.charge(redemption, priced.amount);
-    else redemptions.decide(redemption, priced);
+    else redemptions.decide(redemption, priced, hold.credits());
     // After the charge counts, so that nothing fits in between.
     hold.end();
   }
@@ -383,7 +383,7 @@ const turnedDetails: Record<Turned["code"], string> = {
 };
 
 /** What a request puts on hold, in credits. */
-function holdOf({ price, hold }: PricedRoute): number {
+export function holdOf({ price, hold }: PricedRoute): number {
   return typeof price === "number" ? price : (hold ?? 0);
 }
 

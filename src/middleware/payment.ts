@@ -38,6 +38,8 @@ const fields = Object.keys(defaultHeaders) as Field[];
 
 /** Bytes of one field, at the most: some Node servers take no more in all headers together. */
 const longestBytes = 8 * 1024;
+/** A uint256 has 78 digits, and a did:nv is shorter; the guard remembers many of them. */
+const longestPlanId = 256;
 
 /** Reads the three headers of a request. */
 export function readHeaders(req: Request, names: Record<Field, string>): PaymentReading {
@@ -85,8 +87,9 @@ export function checkPayment(
     const name = nameOf(field);
     if (typeof value !== "string") return malformed(`Give ${name} as a string.`);
     if (value.trim() === "") return malformed(`Give ${name} a value; it is empty.`);
-    if (Buffer.byteLength(value) > longestBytes) {
-      return malformed(`Shorten ${name} to ${longestBytes} bytes or less.`);
+    const longest = field === "planId" ? longestPlanId : longestBytes;
+    if (Buffer.byteLength(value) > longest) {
+      return malformed(`Shorten ${name} to ${longest} bytes or less.`);
     }
     const wrong = checks[field](value);
     if (wrong) return malformed(`Mend ${name}: ${wrong}.`);

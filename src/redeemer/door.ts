@@ -28,6 +28,8 @@ export interface Submission {
   readonly environment: "production" | "test";
   /** Credits; null where the price is not known. */
   readonly amount: number | null;
+  /** Credits that were set aside for it. */
+  readonly hold: number;
   readonly error: {
     readonly code: string;
     readonly reason: string;

@@ -63,8 +63,11 @@ export interface Redemptions {
   prepare(redemption: Redemption): Promise<void>;
   /** Hands the charge over. Credits, a positive safe integer. */
   charge(redemption: Redemption, amount: number): void;
-  /** Settles what needs no ledger: a skip, or a price that could not be computed. */
-  decide(redemption: Redemption, decision: Skip | UnresolvedAnswer): void;
+  /**
+   * Settles what needs no ledger: a skip, or a price that could not be computed. The hold of the latter,
+   * in credits, counts until somebody supplies its amount.
+   */
+  decide(redemption: Redemption, decision: Skip | UnresolvedAnswer, hold?: number): void;
   /** What the journal said last of itself; undefined before it has. */
   health(): Health | undefined;
   /**
@@ -94,8 +97,8 @@ interface Live {
   readonly bytes: number;
   /** Handed over for good, and not only prepared. */
   decided: boolean;
-  /** Decided, and it costs something. */
-  isCharge: boolean;
+  /** Credits that count from its decision on: its amount, or its hold where that is not known. */
+  owes: number;
   /** How often it was handed over without an acknowledgement yet: twice where it was prepared. */
   unacknowledged: number;
   /** Durable, with its decision. */
@@ -222,16 +225,15 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     return true;
   }
 
-  function tellCharge({ redemption, isCharge }: Live, kind: "handed-over" | "accepted") {
-    if (!isCharge) return;
+  function tellCharge({ redemption, owes }: Live, kind: "handed-over" | "accepted") {
+    if (owes === 0) return;
     const { redemptionId, planId, holderAddress } = redemption;
-    const amount = redemption.redemption.requestedAmount ?? 0;
     const holderKey = holderKeyOf(planId, holderAddress);
-    options.onCharge({ kind, redemptionId, holderKey, amount });
+    options.onCharge({ kind, redemptionId, holderKey, amount: owes });
   }
 
   function submit(entry: Live, status: Submission["status"]) {
-    const { redemption, proof, admittedAt } = entry;
+    const { redemption, proof, admittedAt, owes } = entry;
     const { redemptionId, planId, holderAddress, route, environment, error } = redemption;
     const amount = redemption.redemption.requestedAmount;
     entry.unacknowledged += 1;
@@ -246,6 +248,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         route,
         environment,
         amount,
+        hold: amount === null ? owes : 0,
         error: error ?? null,
         admittedAt,
       },
@@ -342,7 +345,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         admittedAt,
         bytes,
         decided: false,
-        isCharge: false,
+        owes: 0,
         unacknowledged: 0,
         accepted: false,
       });
@@ -378,18 +381,20 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       redemption.redemption.requestedAmount = amount;
       redemption.message = `To be charged ${amount}.`;
       if (stopped) return options.onUnsent(redemption);
-      entry.isCharge = true;
+      entry.owes = amount;
       tellCharge(entry, "handed-over");
       submit(entry, "pending");
     },
 
-    decide(redemption, decision) {
+    decide(redemption, decision, hold = 0) {
       const entry = live.get(redemption.redemptionId);
       if (!entry || entry.decided) return;
       entry.decided = true;
       if (decision.reason === "price-zero") redemption.redemption.requestedAmount = 0;
       carryOut(entry, decision);
       if (stopped) return;
+      if (decision.status === "unresolved") entry.owes = hold;
+      tellCharge(entry, "handed-over");
       submit(entry, decision.status);
     },
 

@@ -20,7 +20,12 @@ export const defaults: GuardOptions = {
   maxQuestions: 8,
 };
 
-export const nothingKnown: Known["account"] = { unsettled: 0, doubtful: 0, refused: null };
+export const notRefused = { credits: null, otherwise: null };
+export const nothingKnown: Known["account"] = {
+  unsettled: 0,
+  doubtful: 0,
+  refused: notRefused,
+};
 export const away: Known["balance"] = { told: false, answered: false };
 export const mute: Known["balance"] = { told: false, answered: true };
 
@@ -89,19 +94,20 @@ export function openGuard(options: Partial<GuardOptions> = {}) {
       const charge = { redemptionId: `id ${ids}`, holderKey: `plan 0x${name}`, amount };
       const tell = (kind: "handed-over" | "accepted" | "sending") =>
         guard.learn({ ...charge, kind });
-      const settle = (outcome: Settled["outcome"], from: Settled["from"] = "unsettled") =>
-        guard.learn({ ...charge, kind: "settled", from, outcome });
+      const unsettled = { unsettled: amount, doubtful: 0 };
+      const settle = (outcome: Settled["outcome"], was: Settled["was"] = unsettled) =>
+        guard.learn({ ...charge, kind: "settled", was, outcome });
       return {
         ...charge,
         handedOver: () => tell("handed-over"),
         accepted: () => tell("accepted"),
         sending: () => tell("sending"),
-        putBack: (from: Settled["from"] = "unsettled") =>
-          guard.learn({ ...charge, kind: "put-back", from }),
+        putBack: (was: Settled["was"] = unsettled) =>
+          guard.learn({ ...charge, kind: "put-back", was }),
         completed: (remainingBalance: number | string | null, proof: string | null = null) =>
           settle({ status: "completed", remainingBalance, proof }),
         failed: (reason: string, byPerson = false) =>
-          settle({ status: "failed", reason, byPerson }),
+          settle({ status: "failed", reason, byPerson, proof: "a false proof" }),
         unresolved: () => settle({ status: "unresolved", wasSent: true }),
         settle,
         underWay() {

@@ -18,6 +18,7 @@ test.each([
       route: "GET /",
       environment: "test" as const,
       amount: 1,
+      hold: 0,
       proof: null,
       body: "{}",
       error: null,

@@ -666,35 +666,52 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
     });
 
     describe("knows what a holder owes, and", () => {
+      const none = { credits: null, otherwise: null };
+
       test("the last refusal, unless the ledger has charged since", async () => {
         const journal = await fresh();
         expect(await journal.account("1059", "0xa11ce")).toEqual({
           unsettled: 0,
           doubtful: 0,
-          refused: null,
+          refused: none,
         });
-        await commit(journal, { append: [entry("a"), entry("b"), entry("c")] });
-        const [a, b, c] = await claim(journal);
-        if (!a || !b || !c) throw new Error("not all were taken");
-        await settle(journal, a, answers.failed, { now: t0 + 1 });
+        await commit(journal, { append: [entry("a"), entry("b"), entry("c"), entry("d")] });
+        const [a, b, c, d] = await claim(journal);
+        if (!a || !b || !c || !d) throw new Error("not all were taken");
+        const broke: Answer = { ...answers.failed, reason: "insufficient-credits" };
+        await settle(journal, a, broke, { now: t0 + 1 });
         expect(await journal.account("1059", "0xA11CE")).toEqual({
-          unsettled: 6,
+          unsettled: 9,
           doubtful: 0,
-          refused: { reason: "ledger-refused", at: t0 + 1, byPerson: false },
+          refused: { credits: t0 + 1, otherwise: null },
         });
-        await settle(journal, b, answers.completed, { now: t0 + 2 });
-        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ refused: null });
-        await settle(journal, c, answers.unresolved, { now: t0 + 3 });
+        await settle(journal, b, answers.failed, { now: t0 + 2 });
+        const otherwise = { credits: null, otherwise: t0 + 2 };
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ refused: otherwise });
+        // That it has charged since says nothing about a false proof.
+        await settle(journal, c, answers.completed, { now: t0 + 3 });
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ refused: otherwise });
+        await settle(journal, d, answers.unresolved, { now: t0 + 4 });
         expect(await journal.account("1059", "0xa11ce")).toMatchObject({
           unsettled: 0,
           doubtful: 3,
         });
-        await journal.act({ act: "fail" }, { ...who, redemptionId: "c", at: t0 + 4 });
+        await journal.act({ act: "fail" }, { ...who, redemptionId: "d", at: t0 + 5 });
         expect(await journal.account("1059", "0xa11ce")).toEqual({
           unsettled: 0,
           doubtful: 0,
-          refused: { reason: "ledger-refused", at: t0 + 4, byPerson: true },
+          refused: otherwise,
         });
+      });
+
+      test("what was set aside for what has no price yet", async () => {
+        const journal = await fresh();
+        await commit(journal, { append: [entry("a", { status: "unresolved", hold: 7 })] });
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ unsettled: 7 });
+        const supply: Act = { act: "supply", amount: 6, body: "six" };
+        await journal.act(supply, { ...who, redemptionId: "a" });
+        expect(await journal.account("1059", "0xa11ce")).toMatchObject({ unsettled: 6 });
+        expect(await journal.totals()).toEqual(await counted(journal));
       });
     });
 
@@ -975,7 +992,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         await commit(journal, { append: [entry("a", { body: "ž😀", admittedAt: t0 - 9 })] });
         expect(await journal.totals()).toEqual({
           pending: 2,
-          credits: 9,
+          credits: 11,
           pendingBytes: '{"id":"pending"}'.length + 6,
           oldestPendingAt: t0 - 9,
           sending: 1,

@@ -25,6 +25,7 @@ export function entry(redemptionId: string, more: Partial<Entry> = {}): Entry {
     route: "POST /v1/images",
     environment: "test",
     amount: priced ? 3 : null,
+    hold: priced ? 0 : 2,
     proof: priced || status === "skipped" ? null : `proof of ${redemptionId}`,
     body: priced ? `{"id":"${redemptionId}"}` : null,
     error: reasons[status],
@@ -106,6 +107,15 @@ function creditsOf(records: readonly JournalRecord[]): number {
   return records.reduce((sum, { amount }) => sum + (amount ?? 0), 0);
 }
 
+/** What is not settled: charges under way, and holds of what has no price yet. */
+function unsettledOf(records: readonly JournalRecord[]): number {
+  const waiting = records.filter(({ status }) => status === "pending" || status === "sending");
+  const unpriced = records.filter(
+    ({ status, error }) => status === "unresolved" && error?.reason === "price-error",
+  );
+  return creditsOf(waiting) + unpriced.reduce((sum, { hold }) => sum + hold, 0);
+}
+
 /** What a holder owes, added up one by one. */
 export async function owed(journal: Journal, planId: string, holderAddress: string) {
   const key = holderKeyOf(planId, holderAddress);
@@ -114,7 +124,7 @@ export async function owed(journal: Journal, planId: string, holderAddress: stri
   );
   const of = (...words: string[]) => theirs.filter(({ status }) => words.includes(status));
   return {
-    unsettled: creditsOf(of("pending", "sending")),
+    unsettled: unsettledOf(theirs),
     doubtful: creditsOf(of("unresolved").filter(({ firstSentAt }) => firstSentAt !== null)),
   };
 }
@@ -126,7 +136,7 @@ export async function counted(journal: Journal) {
   const admitted = of("pending").map(({ admittedAt }) => admittedAt);
   return {
     pending: admitted.length,
-    credits: creditsOf([...of("pending"), ...of("sending")]),
+    credits: unsettledOf(records),
     pendingBytes: of("pending").reduce((sum, { body }) => sum + Buffer.byteLength(body ?? ""), 0),
     oldestPendingAt: admitted.length > 0 ? Math.min(...admitted) : null,
     sending: of("sending").length,

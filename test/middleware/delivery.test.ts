@@ -270,6 +270,34 @@ describe("a client that leaves", () => {
     expect(app.told[1]).toMatchObject({ path: "/second", extent: "none" });
   });
 
+  test.each([
+    ["garbage", "X X X\r\n\r\n"],
+    ["a head that is too large", `GET / HTTP/1.1\r\nA: ${"a".repeat(20_000)}\r\n`],
+  ])("sends %s after it has read enough: it was the client that cut", async (_name, bytes) => {
+    const app = await watched({ "/": (_req, res) => void res.write("data: 1\n\n") });
+    const client = await connect(app.port);
+    client.send("GET /");
+    await client.received("data: 1");
+    client.socket.write(bytes);
+    await app.tells(1);
+    expect(app.told[0]).toMatchObject({ extent: "partial", cutBy: "client", status: 200 });
+  });
+
+  test("sends garbage along with its request: it was the client that cut", async () => {
+    const answered = deferred();
+    const app = await watched({
+      "/": (_req, res) => {
+        res.write("all of it");
+        answered.resolve();
+      },
+    });
+    const client = await connect(app.port);
+    client.socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\nX X X\r\n\r\n");
+    await answered.promise;
+    await app.tells(1);
+    expect(app.told[0]).toMatchObject({ cutBy: "client", status: 200 });
+  });
+
   test("stands still until the server's timeout: it was the client that cut", async () => {
     const app = await watched({
       "/": (req, res) => {

@@ -180,7 +180,7 @@ describe("a ledger that is away", () => {
     expect(theirs.filter(({ status }) => status === 200)).toHaveLength(2);
     expect(meter.health().exposure).toBe(5);
     expect(ran.count).toBe(5);
-    const told = lines.filter(({ message }) => message.includes("maxExposure"));
+    const told = lines.filter(({ message }) => message.includes("owe guard.maxExposure"));
     expect(told).toHaveLength(1);
     await ledger.comeBack();
     await meter.flush();

@@ -81,6 +81,7 @@ describe("a malformed payment is 400 and runs no handler", () => {
     ["an empty proof", { "Nevermined-Proof": "" }, "empty"],
     ["n8n's troubleshooting: Invalid Proof JSON", { "Nevermined-Proof": '{"tx": ' }, "JSON"],
     ["a proof that looks like a JSON list", { "Nevermined-Proof": "[1," }, "JSON"],
+    ["a plan id over 256 bytes", { "Nevermined-Plan-Id": "1".repeat(257) }, "256 bytes"],
     ["a proof over 8 KiB", { "Nevermined-Proof": "x".repeat(8 * 1024 + 1) }, "8192 bytes"],
     ["a header sent twice", { "Nevermined-Proof": ["one", "two"] }, "only once"],
     ["the same value twice", { "Nevermined-Plan-Id": [plan, plan] }, "only once"],

@@ -21,6 +21,7 @@ export function submissionsOf(ids: readonly string[]): Submission[] {
     route: "POST /",
     environment: "test",
     amount: 1,
+    hold: 0,
     error: null,
     admittedAt: Date.now(),
   }));

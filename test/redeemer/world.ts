@@ -55,6 +55,7 @@ export function submissionOf(id: string, more: Partial<Submission> = {}): Submis
     route: "POST /",
     environment: "test",
     amount: 1,
+    hold: 0,
     error: null,
     admittedAt: Date.now(),
     ...more,
