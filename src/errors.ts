@@ -16,6 +16,7 @@ export const setupCodes = [
   "verify-failed",
   "journal-unusable",
   "act-refused",
+  "usage-invalid",
 ] as const;
 
 /** The `code` of an answer that refuses a request before its handler runs. */

@@ -49,4 +49,5 @@ export type {
   Redemption,
   RedemptionError,
   RedemptionStatus,
+  Usage,
 } from "./redemption.ts";

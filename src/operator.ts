@@ -159,6 +159,7 @@ function remembered(record: Shown): RememberedRedemption {
     holderAddress,
     route,
     environment,
+    ...(record.usage && { usage: record.usage }),
     ...(short && { short: true }),
     ...(error && { error }),
     attempts: record.attempt,

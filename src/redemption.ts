@@ -13,6 +13,27 @@ export interface Payment {
 }
 
 /**
+ * Tokens of one answer. Counts are whole numbers from 0 upwards.
+ *
+ * @example
+ * ```ts
+ * import type { Usage } from "express-credit-meter";
+ *
+ * const used: Usage = { inputTokens: 1200, outputTokens: 80, cachedInputTokens: 1024, model: "gpt-5" };
+ * ```
+ */
+export interface Usage {
+  /** All that was read, what came from a cache included. */
+  readonly inputTokens: number;
+  /** All that was written, what the model thought included. */
+  readonly outputTokens: number;
+  /** Of `inputTokens`: what came from a cache. */
+  readonly cachedInputTokens?: number;
+  /** As the model calls itself. */
+  readonly model?: string;
+}
+
+/**
  * An amount of credits as the ledger states it: a number, or a decimal string where the value is
  * past `Number.MAX_SAFE_INTEGER` and a number would lie.
  */
@@ -59,6 +80,8 @@ export interface Redemption {
     redeemedAmount: LedgerCredits | null;
     remainingBalance: LedgerCredits | null;
   };
+  /** What its price was computed from, where it is a price by tokens, or the handler reported it. */
+  usage?: Usage;
   /** Set when the ledger redeemed less than was asked. */
   short?: true;
   /** Set when completed. */

@@ -204,6 +204,7 @@ function lineOf(redemption: Redemption) {
     route,
     environment,
     ...redemption.redemption,
+    ...(redemption.usage && { usage: redemption.usage }),
     ...(reason && { reason, code }),
   };
 }

@@ -16,7 +16,7 @@ function swallow(): Socket {
   return Object.assign(socket, { bytesWritten: 0 }) as unknown as Socket;
 }
 
-/** @returns sends so many requests, one after the other; resolves with microseconds for each */
+/** @returns sends so many requests, one after the other; resolves with microseconds of the event loop for each */
 export function createDriver(planId: string, holder: (index: number) => string) {
   function one(app: Express, index: number): Promise<void> {
     return new Promise((resolve) => {
@@ -43,8 +43,9 @@ export function createDriver(planId: string, holder: (index: number) => string) 
   }
 
   return async (app: Express, count: number): Promise<number> => {
-    const began = performance.now();
+    const before = performance.eventLoopUtilization();
     for (let index = 0; index < count; index += 1) await one(app, index);
-    return ((performance.now() - began) * 1_000) / count;
+    // Not the time in which it waits: for the journal, where more come than a disk can take.
+    return (performance.eventLoopUtilization(before).active * 1_000) / count;
   };
 }

@@ -74,7 +74,7 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
   return { microseconds: median(took), questions: questions - asked };
 }
 
-/** Microseconds for each request, one after the other, through Express's router and the handler. */
+/** Microseconds of the event loop for each request, one after the other, through Express's router and the handler. */
 async function inExpress() {
   const folder = mkdtempSync(path.join(tmpdir(), "bench-admission-"));
   const ledger = await createLedger();
@@ -133,6 +133,6 @@ if (values.json) console.log(JSON.stringify(result));
 else {
   console.log(`
 admit and end of a hold, holder known     ${result.guardMicroseconds} µs, ${alone.questions} questions asked
-a request through bare Express            ${result.bareMicroseconds} µs, without a network
+a request through bare Express            ${result.bareMicroseconds} µs of the event loop, without a network
 the same behind the meter, not charged    ${result.meteredMicroseconds} µs, ${result.ratio} of it, ${whole.questions} questions asked`);
 }

@@ -45,6 +45,7 @@ function submission(index: number): Submission {
     environment: "test",
     amount: 5,
     hold: 0,
+    usage: null,
     error: null,
     admittedAt: Date.now(),
   };

@@ -7,7 +7,8 @@ import {
   creditMeter,
   type Refuse,
 } from "express-credit-meter";
-import { type ChatRequest, type Model, ModelError } from "./model.ts";
+import { onAbort, tokens, usage } from "express-credit-meter/usage";
+import { type ChatRequest, type Model, ModelError, type Usage as ModelUsage } from "./model.ts";
 
 export function createApi(options: {
   model: Model;
@@ -17,8 +18,11 @@ export function createApi(options: {
   const meter = creditMeter({
     ...options.meter,
     routes: {
-      // A credit a token. The price runs when the response has ended; it reads what is known then.
-      "POST /v1/chat/completions": { hold: 4_000, price: (_req, res) => totalTokens(res) },
+      // A credit a token, as the answer itself tells them.
+      "POST /v1/chat/completions": {
+        hold: 4_000,
+        price: tokens({ input: 1, output: 1, per: 1 }),
+      },
       "POST /v1/embeddings": 2,
     },
     refuse: inOpenAIsFormat,
@@ -47,13 +51,10 @@ export function createApi(options: {
   app.post("/v1/chat/completions", async (req, res, next) => {
     try {
       const request = readChat(req.body);
-      const signal = untilClosed(res);
+      // When the buyer hangs up: nobody works for tokens that no one reads.
+      const signal = onAbort(res);
       if (request.stream) await stream(model, request, res, signal);
-      else {
-        const completion = await model.complete(request, signal);
-        res.locals.usage = completion.usage;
-        res.json(completion);
-      }
+      else res.json(await model.complete(request, signal));
     } catch (error) {
       next(error);
     }
@@ -65,8 +66,9 @@ export function createApi(options: {
 
 async function stream(model: Model, request: ChatRequest, res: Response, signal: AbortSignal) {
   for await (const chunk of model.stream(request, signal)) {
-    // Whoever hangs up pays for what was produced until then, where the model says how much.
-    res.locals.usage = chunk.usage ?? res.locals.usage;
+    // Not every buyer asks for usage in the stream, and whoever hangs up pays for what was produced until
+    // then: so it is told here, where it is known.
+    if (chunk.usage) usage.report(res, countsOf(chunk.usage, model.name));
     if (chunk.text === null) continue;
     if (!res.headersSent) res.type("text/event-stream");
     if (!res.write(chunk.text) && !signal.aborted) await drained(res, signal);
@@ -75,17 +77,8 @@ async function stream(model: Model, request: ChatRequest, res: Response, signal:
   res.end();
 }
 
-function totalTokens(res: Response): number {
-  const usage: { total_tokens: number } | undefined = res.locals.usage;
-  if (!usage) throw new Error("The model did not say how many tokens were used.");
-  return usage.total_tokens;
-}
-
-/** Aborts when the client has gone, so that nobody works for tokens that no one reads. */
-function untilClosed(res: Response): AbortSignal {
-  const controller = new AbortController();
-  res.once("close", () => controller.abort());
-  return controller.signal;
+function countsOf({ prompt_tokens, completion_tokens }: ModelUsage, model: string) {
+  return { inputTokens: prompt_tokens, outputTokens: completion_tokens, model };
 }
 
 function drained(res: Response, signal: AbortSignal): Promise<void> {

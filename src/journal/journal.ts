@@ -13,7 +13,7 @@
  * back as U+FFFD.
  */
 
-import type { Answer, LedgerCredits, RedemptionStatus } from "../redemption.ts";
+import type { Answer, LedgerCredits, RedemptionStatus, Usage } from "../redemption.ts";
 
 /** `prepared`: admitted under strict durability; what became of its response is not known yet. */
 export type RecordStatus = RedemptionStatus | "prepared";
@@ -30,6 +30,8 @@ export interface Entry {
   readonly amount: number | null;
   /** Credits that were set aside for it. */
   readonly hold: number;
+  /** What its price was computed from. */
+  readonly usage: Usage | null;
   /** Kept while there is no amount; a secret. */
   readonly proof: string | null;
   /** The exact bytes of the charge, once there is an amount. It holds the proof: a secret. */

@@ -32,6 +32,8 @@ export const migrations: readonly string[] = [
     amount integer,
     -- Credits that were set aside for it, while its amount is not known.
     hold integer not null,
+    -- JSON.
+    usage text,
     -- No declared type: numbers stay numbers, decimal strings past 2^53 stay strings.
     redeemed_amount,
     remaining_balance,

@@ -133,12 +133,12 @@ const records = "select * from redemptions left join secrets using (seq)";
 function createJournal(db: Database.Database): Journal {
   const append = db.prepare(`
     insert into redemptions (
-      redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount, hold,
+      redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount, hold, usage,
       code, reason, message, bytes, owner, admitted_at, changed_at
     )
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (redemption_id) do update set
-      status = excluded.status, amount = excluded.amount, hold = excluded.hold, code = excluded.code,
+      status = excluded.status, amount = excluded.amount, hold = excluded.hold, usage = excluded.usage, code = excluded.code,
       reason = excluded.reason, message = excluded.message, bytes = excluded.bytes, owner = null,
       changed_at = excluded.changed_at
     where excluded.status <> 'prepared' and (redemptions.status = 'prepared'
@@ -561,6 +561,7 @@ function rowOf(entry: Entry, bytes: number, { owner, now }: Batch) {
     entry.environment,
     entry.amount,
     entry.hold,
+    text(entry.usage && JSON.stringify(entry.usage)),
     text(error?.code ?? null),
     text(error?.reason ?? null),
     text(error?.message ?? null),
@@ -636,6 +637,7 @@ interface Row {
   environment: JournalRecord["environment"];
   amount: number | null;
   hold: number;
+  usage: string | null;
   redeemed_amount: JournalRecord["redeemedAmount"];
   remaining_balance: JournalRecord["remainingBalance"];
   short: number;
@@ -664,6 +666,7 @@ function recordOf(row: Row): JournalRecord {
     environment: row.environment,
     amount: row.amount,
     hold: row.hold,
+    usage: row.usage === null ? null : JSON.parse(row.usage),
     redeemedAmount: row.redeemed_amount,
     remainingBalance: row.remaining_balance,
     short: row.short === 1,

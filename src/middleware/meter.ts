@@ -11,6 +11,7 @@ import { listPlans, type Plans } from "../guard/plans.ts";
 import { type ProofVerdict, spentBy, type VerifyProof } from "../guard/proofs.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";
 import type { Payment, Redemption } from "../redemption.ts";
+import { notedUsage } from "../usage/usage.ts";
 import { type Delivery, watchDelivery } from "./delivery.ts";
 import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
 import {
@@ -233,7 +234,10 @@ export function createMeter(parts: MeterParts): Meter {
   ) {
     whenReady(metered.hold.change(holdOf(route)), next, (turned) => {
       metered.route = route;
-      if (!turned) return next();
+      if (!turned) {
+        watch(route, res);
+        return next();
+      }
       turnAway(req, res, next, turned, metered.isVerified, knownPrice(route));
     });
   }
@@ -326,13 +330,14 @@ export function createMeter(parts: MeterParts): Meter {
     const isVerified = verdict !== undefined;
     const metered: Metered = { meter: self, redemption, hold, isVerified, route };
     req[meteredKey] = metered;
+    watch(route, res);
     res.locals.redemption = redemption;
     res.setHeader("Redemption-Id", redemption.redemptionId);
     watchDelivery(req, res, (delivery) => {
       const decision = refusalToCharge(delivery, req, res, metered.route, parts.chargeWhen);
-      if (decision) return carryOut(redemption, hold, decision);
+      if (decision) return carryOut(res, redemption, hold, decision);
       const settle = () =>
-        carryOut(redemption, hold, runPrice(metered.route.price, req, res, delivery));
+        carryOut(res, redemption, hold, runPrice(metered.route.price, req, res, delivery));
       // A client that left before the handler was done: what a computed price reads may still come.
       const early = delivery.extent !== "complete" && !res.writableEnded;
       if (early && typeof metered.route.price === "function") {
@@ -343,7 +348,9 @@ export function createMeter(parts: MeterParts): Meter {
     });
   }
 
-  function carryOut(redemption: Redemption, hold: Hold, priced: Priced) {
+  function carryOut(res: Response, redemption: Redemption, hold: Hold, priced: Priced) {
+    const used = notedUsage(res);
+    if (used) redemption.usage = used;
     if (priced.status === "priced") redemptions.charge(redemption, priced.amount);
     else redemptions.decide(redemption, priced, hold.credits());
     // After the charge counts, so that nothing fits in between.
@@ -381,6 +388,11 @@ const turnedDetails: Record<Turned["code"], string> = {
     "Too much is unpaid while the ledger does not tell this holder's balance. Try again when it was charged.",
   "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
 };
+
+/** A price that reads the response must hear it from the start. */
+function watch({ price }: PricedRoute, res: Response): void {
+  if (typeof price === "function") price.watch?.(res);
+}
 
 /** What a request puts on hold, in credits. */
 export function holdOf({ price, hold }: PricedRoute): number {

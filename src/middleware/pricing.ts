@@ -20,8 +20,11 @@ import type { Delivery } from "./delivery.ts";
  */
 export type Price = number | PriceFunction;
 
-/** See {@link Price}. */
-export type PriceFunction = (req: Request, res: Response, delivery: Delivery) => number;
+/** See {@link Price}. One that reads the response has a `watch`, which is called at admission. */
+export interface PriceFunction {
+  (req: Request, res: Response, delivery: Delivery): number;
+  readonly watch?: (res: Response) => void;
+}
 
 /**
  * Replaces the rule of what is charged. Without it a response is charged when its status is 2xx and

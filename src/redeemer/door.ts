@@ -14,7 +14,7 @@ import type {
   Reservation,
   Totals,
 } from "../journal/journal.ts";
-import type { Answer, BalanceReading, LedgerCredits } from "../redemption.ts";
+import type { Answer, BalanceReading, LedgerCredits, Usage } from "../redemption.ts";
 
 /** Hands a redemption over for good. The same id may be handed over again, without harm. */
 export interface Submission {
@@ -30,6 +30,7 @@ export interface Submission {
   readonly amount: number | null;
   /** Credits that were set aside for it. */
   readonly hold: number;
+  readonly usage: Usage | null;
   readonly error: {
     readonly code: string;
     readonly reason: string;

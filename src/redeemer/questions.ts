@@ -17,7 +17,7 @@ export function createAnswers(
   { journal, encode, askBalance, now }: RedeemerOptions,
   onAct: (record: JournalRecord) => void,
   follow: (record: JournalRecord) => void,
-): Omit<Answers, "stop" | "reserve"> {
+): Omit<Answers, "stop" | "reserve" | "account"> {
   /** Undefined where the act does not fit the record. */
   function actOf(
     { act, amount }: Questions["act"]["ask"],
@@ -42,11 +42,6 @@ export function createAnswers(
     },
 
     totals: () => journal.totals(),
-
-    async account({ planId, holderAddress, askLedger }) {
-      const balance = askLedger ? await askBalance(planId, holderAddress) : null;
-      return { balance, account: await journal.account(planId, holderAddress) };
-    },
 
     async show({ redemptionId }) {
       const [record] = await journal.read([redemptionId]);

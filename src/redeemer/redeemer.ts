@@ -51,6 +51,8 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   let failing = false;
   /** Set after a commit that only remembered: the next one settles and takes, too. */
   let workIsDue = false;
+  /** Resolves when nothing exclusive is under way. */
+  let busy: Promise<void> = Promise.resolve();
   let stopped: Promise<undefined> | undefined;
   let closed = false;
 
@@ -109,7 +111,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     const batch = nextBatch();
     if (!batch) return;
     try {
-      committed(batch, await journal.commit(batch));
+      committed(batch, await exclusive(() => journal.commit(batch)));
       if (failing) await findUnsent();
       failing = false;
     } catch (error) {
@@ -118,6 +120,19 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       health.tell();
       schedule(retryCommitMs);
     }
+  }
+
+  /**
+   * One after the other. What the journal says of a holder must come after all that was acknowledged
+   * before, and before all that is afterwards, or the guard would count a charge twice, or not at all.
+   */
+  function exclusive<Value>(work: () => Promise<Value>): Promise<Value> {
+    const done = busy.then(work);
+    busy = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
   }
 
   function nextBatch(): FullBatch | undefined {
@@ -221,16 +236,31 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     return undefined;
   }
 
+  const fromJournal = createAnswers(
+    options,
+    (record) => {
+      news.follow(record.redemptionId, record.status);
+      tell({ kind: "changes", changes: [newsOf(record)] });
+      schedule(0);
+    },
+    ({ redemptionId, status }) => news.follow(redemptionId, status),
+  );
+
   const answers: Answers = {
-    ...createAnswers(
-      options,
-      (record) => {
-        news.follow(record.redemptionId, record.status);
-        tell({ kind: "changes", changes: [newsOf(record)] });
-        schedule(0);
-      },
-      ({ redemptionId, status }) => news.follow(redemptionId, status),
-    ),
+    ...fromJournal,
+    async account({ planId, holderAddress, askLedger }) {
+      const balance = askLedger ? await options.askBalance(planId, holderAddress) : null;
+      const account = await exclusive(() => journal.account(planId, holderAddress));
+      return { balance, account };
+    },
+    /** Whoever hears of a redemption may decide about it at once, before its record is written. */
+    async act(asked) {
+      if (inbox.some(({ redemptionId }) => redemptionId === asked.redemptionId)) {
+        await cycling;
+        await cycle();
+      }
+      return fromJournal.act(asked);
+    },
     reserve({ redemptionId, proof }) {
       return new Promise((resolve) => {
         reservations.push({ redemptionId, proof, resolve });

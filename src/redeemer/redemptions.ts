@@ -249,6 +249,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         environment,
         amount,
         hold: amount === null ? owes : 0,
+        usage: redemption.usage ?? null,
         error: error ?? null,
         admittedAt,
       },

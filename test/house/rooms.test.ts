@@ -13,7 +13,8 @@ const mayImport: Record<string, readonly string[]> = {
   client: ["redemption", "errors"],
   journal: ["redemption", "errors"],
   redeemer: ["journal", "redemption", "errors", "drop-oldest"],
-  middleware: ["guard", "redeemer", "redemption", "errors"],
+  usage: ["redemption", "errors"],
+  middleware: ["usage", "guard", "redeemer", "redemption", "errors"],
   ledger: [],
   cli: ["ledger"],
   "express-locals": ["redemption"],
@@ -36,6 +37,7 @@ const mayImport: Record<string, readonly string[]> = {
   ],
   index: [
     "credit-meter",
+    "usage",
     "express-locals",
     "operator",
     "options",
@@ -48,11 +50,11 @@ const mayImport: Record<string, readonly string[]> = {
 
 /** Packages that only these rooms know. */
 const packages: Record<string, readonly string[]> = {
-  express: ["middleware", "guard", "options", "credit-meter", "ledger"],
+  express: ["middleware", "guard", "usage", "options", "credit-meter", "ledger"],
   undici: ["client"],
   libsql: ["ledger", "journal"],
   pino: ["credit-meter"],
-  zod: ["options", "client", "ledger"],
+  zod: ["options", "usage", "client", "ledger"],
 };
 
 const files = readdirSync(root, { recursive: true, encoding: "utf8" })

@@ -19,6 +19,7 @@ test.each([
       environment: "test" as const,
       amount: 1,
       hold: 0,
+      usage: null,
       proof: null,
       body: "{}",
       error: null,

@@ -26,6 +26,7 @@ export function entry(redemptionId: string, more: Partial<Entry> = {}): Entry {
     environment: "test",
     amount: priced ? 3 : null,
     hold: priced ? 0 : 2,
+    usage: null,
     proof: priced || status === "skipped" ? null : `proof of ${redemptionId}`,
     body: priced ? `{"id":"${redemptionId}"}` : null,
     error: reasons[status],

@@ -22,6 +22,7 @@ export function submissionsOf(ids: readonly string[]): Submission[] {
     environment: "test",
     amount: 1,
     hold: 0,
+    usage: null,
     error: null,
     admittedAt: Date.now(),
   }));

@@ -56,6 +56,7 @@ export function submissionOf(id: string, more: Partial<Submission> = {}): Submis
     environment: "test",
     amount: 1,
     hold: 0,
+    usage: null,
     error: null,
     admittedAt: Date.now(),
     ...more,
