@@ -76,7 +76,10 @@ process.on("message", async (message: ToServer) => {
       });
       break;
     case "end-worker":
-      await worker?.terminate();
+      // It dies of an exception, as it would of a fault of its own. Not `terminate()`: that stops it within
+      // a call of the SQLite driver, which then ends the whole process.
+      worker?.postMessage(null);
+      await new Promise((resolve) => worker?.once("exit", resolve));
       tell({ kind: "worker-ended" });
       break;
     case "shift-clock":
