@@ -2,14 +2,15 @@
 
 import { createNeverminedClient } from "./client/nevermined.ts";
 import { encodeRedeem } from "./client/wire.ts";
+import { openPostgresJournal, type PostgresPlace } from "./journal/postgres.ts";
 import { openSqliteJournal } from "./journal/sqlite.ts";
 import type { Outcome } from "./redeemer/door.ts";
 import { createRedeemer, type Redeemer } from "./redeemer/redeemer.ts";
 
 /** Plain data: it may cross to another thread. */
 export interface EngineSettings {
-  /** An absolute path, or `:memory:`. */
-  readonly journal: string;
+  /** An absolute path, `:memory:`, or where PostgreSQL is. */
+  readonly journal: string | PostgresPlace;
   readonly baseUrl: string;
   readonly redeemPath: string;
   readonly apiKey: string;
@@ -29,7 +30,9 @@ export function createEngine(
   identity: { readonly owner: string; readonly replaces?: readonly string[] },
   tell: (outcome: Outcome) => void,
 ): Redeemer {
-  const journal = openSqliteJournal(settings.journal);
+  const { journal: place } = settings;
+  const journal =
+    typeof place === "string" ? openSqliteJournal(place) : openPostgresJournal(place);
   const client = createNeverminedClient({
     ...settings,
     // A question about a balance must not take the place of a charge. One more: an operator's.

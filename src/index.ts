@@ -41,6 +41,7 @@ export type {
   Environment,
   GuardSettings,
   Logger,
+  PostgresJournal,
   RoutePrice,
 } from "./options.ts";
 export type {

@@ -6,6 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { createEngine, type EngineSettings } from "./engine.ts";
 import { findPlace } from "./journal/place.ts";
+import { checkPostgres } from "./journal/postgres.ts";
 import type { Settings } from "./options.ts";
 import { atExit } from "./redeemer/at-exit.ts";
 import type { Door, Outcome } from "./redeemer/door.ts";
@@ -64,7 +65,12 @@ export function openDoor(
   };
 }
 
-function locate(journal: string, report: Report): string {
+function locate(journal: Settings["journal"], report: Report): EngineSettings["journal"] {
+  if (typeof journal !== "string") {
+    checkPostgres();
+    report.journalInPostgres(journal.schema);
+    return journal;
+  }
   if (journal === "memory") return ":memory:";
   const { file, warning } = findPlace(journal);
   report.journalAt(file, warning);

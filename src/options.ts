@@ -51,6 +51,17 @@ export type Environment =
       readonly redeemPath?: string | undefined;
     };
 
+/** A journal in PostgreSQL. Needs the package `pg`. */
+export interface PostgresJournal {
+  /**
+   * A connection string such as `postgres://user@host/database`, or what `pg` takes to make a pool, as plain
+   * data. What is left out comes from the `PG*` environment variables.
+   */
+  readonly postgres: string | Readonly<Record<string, unknown>>;
+  /** The schema that its tables live in; it is made where it does not exist. Default: `credit_meter`. */
+  readonly schema?: string | undefined;
+}
+
 /** Options of the guard: who passes before the handler runs. */
 export interface GuardSettings {
   /**
@@ -142,10 +153,11 @@ export interface CreditMeterOptions {
    */
   readonly idempotent?: { readonly windowMs: number } | undefined;
   /**
-   * Where charges are remembered: a file on a local disk, or `"memory"`, which loses what is under way
-   * when the process ends. Default: `"./.credit-meter/journal.db"`.
+   * Where charges are remembered: a file on a local disk, shared by the processes of one machine;
+   * `{ postgres }`, shared by those of many; or `"memory"`, which loses what is under way when the process
+   * ends. Default: `"./.credit-meter/journal.db"`.
    */
-  readonly journal?: string | undefined;
+  readonly journal?: string | PostgresJournal | undefined;
   /**
    * `"response"`: a charge is durable some milliseconds after its response. `"strict"`: the redemption
    * is, before its handler runs, so that no delivered response lacks a record. Default: `"response"`.
@@ -213,7 +225,7 @@ export interface Settings {
   readonly perHolder: number;
   readonly circuit: number;
   readonly idempotent: { readonly windowMs: number } | undefined;
-  readonly journal: string;
+  readonly journal: string | { readonly postgres: PostgresJournal["postgres"]; readonly schema: string };
   readonly durability: "response" | "strict";
   readonly inline: boolean;
   readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
@@ -280,6 +292,15 @@ const pricedRoute = z
     path: ["hold"],
     error: "must go: a fixed price is its own hold",
   });
+
+/** Whether it can cross to the thread that keeps the journal. */
+function isPlainData(value: unknown): boolean {
+  try {
+    return typeof value === "object" && value !== null && structuredClone(value) !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 const wholeCredits = z.custom<number>(
   isCredits,
@@ -352,8 +373,22 @@ const optionsSchema = z.strictObject(
     circuit: wholeNumber(1, 1_000).default(5),
     idempotent: z.strictObject({ windowMs: wholeNumber(1, 366 * dayMs) }).optional(),
     journal: z
-      .string('must be the path of a file, or "memory"')
-      .min(1)
+      .union(
+        [
+          z.string().min(1),
+          z.strictObject({
+            postgres: z.union([
+              z.string().regex(/^postgres(ql)?:\/\//),
+              z.custom<Readonly<Record<string, unknown>>>(isPlainData),
+            ]),
+            schema: z
+              .string()
+              .regex(/^[a-z_][a-z0-9_]{0,62}$/)
+              .default("credit_meter"),
+          }),
+        ],
+        'must be the path of a file, "memory", or { postgres, schema? } with a postgres:// URL or the options of a pg Pool as plain data, and a schema of small letters, digits and _',
+      )
       .default("./.credit-meter/journal.db"),
     durability: z
       .enum(["response", "strict"], 'must be "response" or "strict"')

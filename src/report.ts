@@ -23,6 +23,7 @@ export interface Report {
   aboveLine(routes: readonly string[], creditLine: number): void;
   plainHttp(baseUrl: string): void;
   journalAt(file: string, warning: string | undefined): void;
+  journalInPostgres(schema: string): void;
   noWorkerFile(file: string): void;
   threadDied(error: Error | undefined): void;
   health(health: Health): void;
@@ -119,6 +120,11 @@ export function createReport(
     journalAt(file, warning) {
       logger.info({ journal: file }, "Charges are remembered in the journal.");
       if (warning !== undefined) logger.warn({ journal: file }, warning);
+    },
+
+    journalInPostgres(schema) {
+      // Not the connection: it may hold a password.
+      logger.info({ journal: "postgres", schema }, "Charges are remembered in the journal.");
     },
 
     noWorkerFile(file) {

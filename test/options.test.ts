@@ -193,3 +193,26 @@ test("a price may be a number, a function, or either with what goes with it", ()
   expect(readPrice(0, "x")).toEqual({ price: 0 });
   expect(readPrice({ price, hold: 5 }, "x")).toEqual({ price, hold: 5 });
 });
+
+describe("a journal in PostgreSQL", () => {
+  const read = (journal: unknown) => readOptions({ ...minimal, journal }, {}).journal;
+
+  test.each([
+    [{ postgres: "postgres://ann@db/credits" }, { schema: "credit_meter" }],
+    [{ postgres: "postgresql://ann@db/credits", schema: "api_2" }, { schema: "api_2" }],
+    [{ postgres: { host: "db", ssl: true } }, { postgres: { host: "db", ssl: true } }],
+  ])("%j", (journal, expected) => {
+    expect(read(journal)).toMatchObject(expected);
+  });
+
+  test.each([
+    [{ postgres: "mysql://db" }],
+    [{ postgres: { password: () => "secret" } }],
+    [{ postgres: "postgres://db", schema: 'a"; drop table x' }],
+    [{ postgres: "postgres://db", table: "x" }],
+    [{}],
+    [7],
+  ])("not %j", (journal) => {
+    expect(() => read(journal)).toThrow("[option-invalid]");
+  });
+});

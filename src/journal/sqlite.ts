@@ -25,6 +25,7 @@ import {
 import { unusable } from "./place.ts";
 import { hasEnded, thisProcess } from "./process.ts";
 import { applicationId, migrations } from "./sqlite-schema.ts";
+import { text } from "./text.ts";
 
 /** How long a write waits for another process's, in milliseconds. */
 const busyTimeoutMs = 10_000;
@@ -536,17 +537,6 @@ function settled<Value>(run: () => Value): Promise<Value> {
   } catch (error) {
     return Promise.reject(error);
   }
-}
-
-/**
- * No database keeps these in a text: SQLite ends it at a NUL, PostgreSQL refuses one, and libsql 0.5
- * ends the whole process where it meets a lone surrogate.
- */
-const unkeepable = /[\0\p{Surrogate}]/gu;
-
-function text<Value extends string | null>(value: Value): Value;
-function text(value: string | null) {
-  return value?.replace(unkeepable, "\uFFFD") ?? null;
 }
 
 function rowOf(entry: Entry, bytes: number, { owner, now }: Batch) {

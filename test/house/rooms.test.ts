@@ -53,6 +53,7 @@ const packages: Record<string, readonly string[]> = {
   express: ["middleware", "guard", "usage", "options", "credit-meter", "ledger"],
   undici: ["client"],
   libsql: ["ledger", "journal"],
+  pg: ["journal"],
   pino: ["credit-meter"],
   zod: ["options", "usage", "client", "ledger"],
 };

@@ -1,0 +1,89 @@
+/** Whole meters on a journal in PostgreSQL. */
+
+import { randomUUID } from "node:crypto";
+import request from "supertest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { CreditMeterOptions } from "../../src/index.ts";
+import { meteredApi, payment } from "../support/api.ts";
+import { startPostgres, type TestPostgres } from "../support/postgres.ts";
+
+let postgres: TestPostgres;
+beforeAll(async () => {
+  postgres = await startPostgres();
+}, 60_000);
+afterAll(() => postgres?.stop());
+
+const place = () => ({
+  postgres: postgres.url,
+  schema: `test_${randomUUID().replaceAll("-", "")}`,
+});
+
+async function api(options: Partial<CreditMeterOptions>) {
+  const built = await meteredApi({ routes: { "POST /": 1 }, ...options }, (app, meter) => {
+    app.use(meter);
+    app.post("/", (_req, res) => void res.json({}));
+  });
+  const post = (headers: Record<string, string> = {}) =>
+    request(built.url)
+      .post("/")
+      .set({ ...payment, ...headers })
+      .then(({ status }) => status);
+  return { ...built, post };
+}
+
+test("two processes of a fleet charge each request once, and know of each other's", async () => {
+  const journal = place();
+  const one = await api({ journal });
+  const ledger = { name: "embedded", baseUrl: one.ledger.baseUrl };
+  const two = await api({ journal, environment: ledger });
+  const statuses = await Promise.all(
+    Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? one : two).post()),
+  );
+  expect(statuses).toEqual(Array(60).fill(200));
+  await Promise.all([one.meter.flush(), two.meter.flush()]);
+  expect(one.ledger.countBurns()).toBe(60);
+  expect(new Set(one.ledger.burns().map(({ idempotencyKey }) => idempotencyKey)).size).toBe(60);
+  const { redemptions } = await two.meter.redemptions.list({ limit: 100 });
+  expect(redemptions.filter(({ status }) => status === "completed")).toHaveLength(60);
+  const told = one.lines.find(({ message }) => message.includes("remembered"));
+  expect(told?.fields).toEqual({ journal: "postgres", schema: journal.schema });
+});
+
+test("a proof that pays once pays once in all of the fleet", async () => {
+  const guard = { proofs: "single-use" } as const;
+  const journal = place();
+  const [one, two] = [await api({ journal, guard }), await api({ journal, guard })];
+  const statuses = await Promise.all([one.post(), two.post(), one.post(), two.post()]);
+  expect(statuses.sort()).toEqual([200, 409, 409, 409]);
+});
+
+test("what one leaves behind is sent by the next", async () => {
+  const journal = place();
+  const one = await api({ journal });
+  await one.ledger.goAway();
+  expect(await one.post()).toBe(200);
+  const { left } = await one.meter.close({ deadlineMs: 20 });
+  expect(left).toHaveLength(1);
+  await one.ledger.comeBack();
+  const ledger = { name: "embedded", baseUrl: one.ledger.baseUrl };
+  await api({ journal, environment: ledger });
+  await expect.poll(() => one.ledger.countBurns(), { timeout: 10_000 }).toBe(1);
+});
+
+test("a PostgreSQL that goes away and comes back loses nothing", async ({ skip }) => {
+  const { restart } = postgres;
+  if (!restart) return skip("the server is not ours to stop");
+  const { post, meter, ledger, settled } = await api({ journal: place() });
+  expect(await post()).toBe(200);
+  const restarting = restart();
+  // Some of them find the journal away.
+  const statuses = await Promise.all(Array.from({ length: 20 }, () => post()));
+  await restarting;
+  const answered = statuses.filter((status) => status === 200).length;
+  expect(statuses.every((status) => status === 200 || status === 503)).toBe(true);
+  await expect.poll(() => post(), { timeout: 20_000 }).toBe(200);
+  await meter.flush();
+  // A charge that was on the wire when its answer could not be written is settled all the same.
+  expect(settled.map(({ status }) => status)).toEqual(Array(answered + 2).fill("completed"));
+  expect(ledger.countBurns()).toBe(answered + 2);
+});

