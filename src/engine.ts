@@ -31,8 +31,7 @@ export function createEngine(
   tell: (outcome: Outcome) => void,
 ): Redeemer {
   const { journal: place } = settings;
-  const journal =
-    typeof place === "string" ? openSqliteJournal(place) : openPostgresJournal(place);
+  const journal = typeof place === "string" ? openSqliteJournal(place) : openPostgresJournal(place);
   const client = createNeverminedClient({
     ...settings,
     // A question about a balance must not take the place of a charge. One more: an operator's.

@@ -225,7 +225,9 @@ export interface Settings {
   readonly perHolder: number;
   readonly circuit: number;
   readonly idempotent: { readonly windowMs: number } | undefined;
-  readonly journal: string | { readonly postgres: PostgresJournal["postgres"]; readonly schema: string };
+  readonly journal:
+    | string
+    | { readonly postgres: PostgresJournal["postgres"]; readonly schema: string };
   readonly durability: "response" | "strict";
   readonly inline: boolean;
   readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
