@@ -70,7 +70,7 @@ function whileDown(calls: readonly Call[]): Promise<Row> {
   });
 }
 
-/** What the ledger has refused is owed no more: the limit is on what is owed at once, not on the loss. */
+/** What the ledger has refused is owed no more, and counts for `blockForMs` all the same. */
 function unasked(calls: readonly Call[]): Promise<Row> {
   const guard = { ...guardOf(calls.length), balance: "never" as const };
   return inWorld({ price, guard }, async (world) => {
@@ -80,7 +80,7 @@ function unasked(calls: readonly Call[]): Promise<Row> {
     const name = `${calls.length} made-up holders, balance "never"`;
     return world.row(name, seen, (taken) => [
       most("owed at once", world.mostOwed(), "maxExposure", guard.maxExposure),
-      most("loss in blockForMs", taken.loss, "holders × creditLine", calls.length * creditLine),
+      most("loss in blockForMs", taken.loss, "maxExposure", guard.maxExposure),
     ]);
   });
 }
