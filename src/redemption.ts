@@ -163,6 +163,11 @@ export interface Owed {
   readonly doubtful: number;
 }
 
+/** Holders are told apart by plan and address; addresses are compared without letter case. */
+export function holderKeyOf(planId: string, holderAddress: string): string {
+  return `${planId} ${holderAddress.toLowerCase()}`;
+}
+
 /** What happens to a charge, for whoever keeps account of it. Amounts are credits. */
 export type ChargeEvent = {
   readonly redemptionId: string;

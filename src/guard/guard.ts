@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { dropOldest } from "../drop-oldest.ts";
-import type { BalanceReading, ChargeEvent, Payment } from "../redemption.ts";
+import { type BalanceReading, type ChargeEvent, holderKeyOf, type Payment } from "../redemption.ts";
 import { createQuestions } from "./questions.ts";
 import {
   available,
@@ -70,24 +70,15 @@ export interface GuardParts extends GuardOptions {
 export interface Hold {
   /** Credits that are on hold. */
   credits(): number;
-  /**
-   * Changes how much is on hold; a refusal leaves it as it is.
-   */
+  /** Changes how much is on hold; a refusal leaves it as it is. */
   change(credits: number): Turned | undefined | Promise<Turned | undefined>;
   /** Ends it. Once: what comes later is forgotten. */
   end(): void;
 }
 
-export const turnedCodes = [
-  "insufficient-credits",
-  "holder-blocked",
-  "exposure-reached",
-  "ledger-away",
-] as const;
-
 /** Why a request may not pass. */
 export interface Turned {
-  readonly code: (typeof turnedCodes)[number];
+  readonly code: "insufficient-credits" | "holder-blocked" | "exposure-reached" | "ledger-away";
   /** What the holder has free, where the ledger told; for nobody but the holder. */
   readonly balance?: number;
 }
@@ -138,8 +129,7 @@ export function createGuard(parts: GuardParts): Guard {
   }
 
   function standingOf(planId: string, holderAddress: string): Standing {
-    // As the journal tells holders apart.
-    const key = `${planId} ${holderAddress.toLowerCase()}`;
+    const key = holderKeyOf(planId, holderAddress);
     const found = standings.get(key);
     if (found) return found;
     if (standings.size >= sweepAt) {
@@ -374,9 +364,11 @@ export function createGuard(parts: GuardParts): Guard {
       standing.journaled -= event.was.unsettled;
       if (outcome.status === "unresolved" && outcome.wasSent) standing.doubtful += amount;
     });
-    // A refused charge burned nothing, and without a balance there is nothing to reckon with.
-    const counts = standing.balance !== undefined || questions.isUnderWay(standing);
-    if (counts && outcome.status !== "failed") spend(standing, clock, amount);
+    // A refused charge burned nothing, one that was in doubt is spent already, and without a balance there
+    // is nothing to reckon with.
+    const isSpent = outcome.status === "failed" || event.was.doubtful > 0;
+    const counts = !isSpent && (standing.balance !== undefined || questions.isUnderWay(standing));
+    if (counts) spend(standing, clock, amount);
     const told = outcome.status === "completed" ? outcome.remainingBalance : null;
     if (told !== null && askedAt !== undefined) {
       alter(standing, () => {

@@ -254,8 +254,3 @@ export interface Journal {
   /** Takes the owner off the list, unless it leaves something under way behind, and closes. */
   close(owner: string): Promise<void>;
 }
-
-/** Holders are told apart by plan and address; addresses are compared without letter case. */
-export function holderKeyOf(planId: string, holderAddress: string): string {
-  return `${planId} ${holderAddress.toLowerCase()}`;
-}

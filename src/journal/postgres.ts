@@ -10,24 +10,22 @@
 import { createHmac, randomBytes } from "node:crypto";
 import type { PoolConfig } from "pg";
 import { CreditMeterError } from "../errors.ts";
-import type { Answer } from "../redemption.ts";
-import {
-  type Act,
-  type ActRecord,
-  type Batch,
-  type Claim,
-  type Claimed,
-  type Entry,
-  holderKeyOf,
-  type Journal,
-  type JournalRecord,
-  type Reservation,
-  type Settlement,
+import { type Answer, holderKeyOf } from "../redemption.ts";
+import type {
+  ActRecord,
+  Batch,
+  Claim,
+  Claimed,
+  Entry,
+  Journal,
+  Reservation,
+  Settlement,
 } from "./journal.ts";
 import { unusable } from "./place.ts";
 import { type Connections, checkPostgres, connect, type Query } from "./postgres-pool.ts";
 import { migrations } from "./postgres-schema.ts";
 import { hasEnded, thisProcess } from "./process.ts";
+import { amountOf, type ClaimedRow, claimedOf, decisionOf, type Row, recordOf } from "./rows.ts";
 import { text } from "./text.ts";
 
 export { checkPostgres };
@@ -750,122 +748,6 @@ function answerOf(answer: Answer) {
   }
   const { status, reason } = answer;
   return { status, short: false, reason, code: text(answer.code), message: text(answer.message) };
-}
-
-interface Decision {
-  status: JournalRecord["status"];
-  amount?: number;
-  redeemed?: number | null;
-  bytes?: number;
-  code?: string;
-  reason?: string;
-  message?: string;
-}
-
-function decisionOf(act: Act): Decision {
-  switch (act.act) {
-    case "complete":
-      return { status: "completed", redeemed: act.redeemedAmount };
-    case "fail":
-      return {
-        status: "failed",
-        code: "operator",
-        reason: "ledger-refused",
-        message: "An operator marked this charge as failed.",
-      };
-    case "supply":
-      return {
-        status: "pending",
-        amount: act.amount,
-        bytes: Buffer.byteLength(text(act.body)),
-      };
-    case "resend":
-      return { status: "pending" };
-  }
-}
-
-function amountOf(act: Act): number | null {
-  if (act.act === "supply") return act.amount;
-  return act.act === "complete" ? act.redeemedAmount : null;
-}
-
-interface ClaimedRow {
-  seq: number;
-  redemption_id: string;
-  holder_key: string;
-  amount: number;
-  body: string;
-  attempt: number;
-  sent_at: number;
-  doubt_since: number | null;
-}
-
-function claimedOf(row: ClaimedRow): Claimed {
-  return {
-    redemptionId: row.redemption_id,
-    holderKey: row.holder_key,
-    amount: row.amount,
-    body: row.body,
-    attempt: row.attempt,
-    sentAt: row.sent_at,
-    doubtSince: row.doubt_since,
-  };
-}
-
-interface Row {
-  seq: number;
-  redemption_id: string;
-  status: JournalRecord["status"];
-  plan_id: string;
-  holder_address: string;
-  route: string;
-  environment: JournalRecord["environment"];
-  amount: number | null;
-  hold: number;
-  usage: string | null;
-  redeemed_amount: JournalRecord["redeemedAmount"];
-  remaining_balance: JournalRecord["remainingBalance"];
-  short: boolean;
-  code: string | null;
-  reason: string | null;
-  message: string | null;
-  proof: string | null;
-  body: string | null;
-  attempt: number;
-  owner: string | null;
-  admitted_at: number;
-  changed_at: number;
-  first_sent_at: number | null;
-  sent_at: number | null;
-  doubt_since: number | null;
-}
-
-function recordOf(row: Row): JournalRecord {
-  const { code, reason, message } = row;
-  return {
-    redemptionId: row.redemption_id,
-    status: row.status,
-    planId: row.plan_id,
-    holderAddress: row.holder_address,
-    route: row.route,
-    environment: row.environment,
-    amount: row.amount,
-    hold: row.hold,
-    usage: row.usage === null ? null : JSON.parse(row.usage),
-    redeemedAmount: row.redeemed_amount,
-    remainingBalance: row.remaining_balance,
-    short: row.short,
-    error: reason === null ? null : { code: code ?? reason, reason, message: message ?? "" },
-    proof: row.proof,
-    body: row.body,
-    attempt: row.attempt,
-    owner: row.owner,
-    admittedAt: row.admitted_at,
-    changedAt: row.changed_at,
-    firstSentAt: row.first_sent_at,
-    sentAt: row.sent_at,
-    doubtSince: row.doubt_since,
-  };
 }
 
 function one<Row>(rows: readonly Row[]): Row {

@@ -8,22 +8,20 @@ import { createHmac } from "node:crypto";
 import { chmodSync } from "node:fs";
 import Database from "libsql";
 import { CreditMeterError } from "../errors.ts";
-import type { Answer } from "../redemption.ts";
-import {
-  type Act,
-  type ActRecord,
-  type Batch,
-  type Claim,
-  type Claimed,
-  type Entry,
-  holderKeyOf,
-  type Journal,
-  type JournalRecord,
-  type Reservation,
-  type Settlement,
+import { type Answer, holderKeyOf } from "../redemption.ts";
+import type {
+  ActRecord,
+  Batch,
+  Claim,
+  Claimed,
+  Entry,
+  Journal,
+  Reservation,
+  Settlement,
 } from "./journal.ts";
 import { unusable } from "./place.ts";
 import { hasEnded, thisProcess } from "./process.ts";
+import { amountOf, type ClaimedRow, claimedOf, decisionOf, type Row, recordOf } from "./rows.ts";
 import { applicationId, migrations } from "./sqlite-schema.ts";
 import { text } from "./text.ts";
 
@@ -354,17 +352,7 @@ function createJournal(db: Database.Database): Journal {
     if (one<{ count: number }>(sendingOf.all(owner, holder)).count >= perHolder) return undefined;
     const due = first<{ seq: number }>(oldestOf.all(holder));
     const row = due && first<ClaimedRow>(take.all({ seq: due.seq, owner, now }));
-    return (
-      row && {
-        redemptionId: row.redemption_id,
-        holderKey: row.holder_key,
-        amount: row.amount,
-        body: row.body,
-        attempt: row.attempt,
-        sentAt: row.sent_at,
-        doubtSince: row.doubt_since,
-      }
-    );
+    return row && claimedOf(row);
   }
 
   return {
@@ -571,106 +559,6 @@ function columnsOf(answer: Answer) {
   const { status, reason } = answer;
   const none = { redeemed: null, remaining: null, short: 0 };
   return { status, reason, code: text(answer.code), message: text(answer.message), ...none };
-}
-
-function decisionOf(act: Act) {
-  const none = {
-    amount: null,
-    redeemed: null,
-    bytes: null,
-    code: null,
-    reason: null,
-    message: null,
-  };
-  switch (act.act) {
-    case "complete":
-      return { ...none, status: "completed", redeemed: act.redeemedAmount };
-    case "fail":
-      return {
-        ...none,
-        status: "failed",
-        code: "operator",
-        reason: "ledger-refused",
-        message: "An operator marked this charge as failed.",
-      };
-    case "supply": {
-      const bytes = Buffer.byteLength(text(act.body));
-      return { ...none, status: "pending", amount: act.amount, bytes };
-    }
-    case "resend":
-      return { ...none, status: "pending" };
-  }
-}
-
-function amountOf(act: Act): number | null {
-  if (act.act === "supply") return act.amount;
-  return act.act === "complete" ? act.redeemedAmount : null;
-}
-
-interface ClaimedRow {
-  redemption_id: string;
-  holder_key: string;
-  amount: number;
-  body: string;
-  attempt: number;
-  sent_at: number;
-  doubt_since: number | null;
-}
-
-interface Row {
-  seq: number;
-  redemption_id: string;
-  status: JournalRecord["status"];
-  plan_id: string;
-  holder_address: string;
-  route: string;
-  environment: JournalRecord["environment"];
-  amount: number | null;
-  hold: number;
-  usage: string | null;
-  redeemed_amount: JournalRecord["redeemedAmount"];
-  remaining_balance: JournalRecord["remainingBalance"];
-  short: number;
-  code: string | null;
-  reason: string | null;
-  message: string | null;
-  proof: string | null;
-  body: string | null;
-  attempt: number;
-  owner: string | null;
-  admitted_at: number;
-  changed_at: number;
-  first_sent_at: number | null;
-  sent_at: number | null;
-  doubt_since: number | null;
-}
-
-function recordOf(row: Row): JournalRecord {
-  const { code, reason, message } = row;
-  return {
-    redemptionId: row.redemption_id,
-    status: row.status,
-    planId: row.plan_id,
-    holderAddress: row.holder_address,
-    route: row.route,
-    environment: row.environment,
-    amount: row.amount,
-    hold: row.hold,
-    usage: row.usage === null ? null : JSON.parse(row.usage),
-    redeemedAmount: row.redeemed_amount,
-    remainingBalance: row.remaining_balance,
-    short: row.short === 1,
-    error: reason === null ? null : { code: code ?? reason, reason, message: message ?? "" },
-    proof: row.proof,
-    body: row.body,
-    attempt: row.attempt,
-    owner: row.owner,
-    admittedAt: row.admitted_at,
-    changedAt: row.changed_at,
-    firstSentAt: row.first_sent_at,
-    sentAt: row.sent_at,
-    doubtSince: row.doubt_since,
-  };
 }
 
 function first<Row>(rows: unknown): Row | undefined {

@@ -4,12 +4,8 @@
  */
 
 import { dropOldest } from "../drop-oldest.ts";
-import {
-  holderKeyOf,
-  type Journal,
-  type JournalRecord,
-  type RecordStatus,
-} from "../journal/journal.ts";
+import type { Journal, JournalRecord, RecordStatus } from "../journal/journal.ts";
+import { holderKeyOf } from "../redemption.ts";
 import type { News as Told } from "./door.ts";
 
 /** Redemptions that are followed, the newest, and those of them that one look reads. */

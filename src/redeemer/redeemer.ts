@@ -4,13 +4,8 @@
  * acknowledged, sent or told before its commit.
  */
 
-import {
-  type Batch,
-  type Committed,
-  type Entry,
-  holderKeyOf,
-  type Reservation,
-} from "../journal/journal.ts";
+import type { Batch, Committed, Entry, Reservation } from "../journal/journal.ts";
+import { holderKeyOf } from "../redemption.ts";
 import type { Attempted } from "./attempt.ts";
 import type { Door, Submission, News as Told } from "./door.ts";
 import { createHealth, messageOf } from "./health.ts";

@@ -5,11 +5,12 @@
 
 import { randomUUID } from "node:crypto";
 import { dropOldest } from "../drop-oldest.ts";
-import { holderKeyOf, type JournalRecord } from "../journal/journal.ts";
+import type { JournalRecord } from "../journal/journal.ts";
 import {
   applyChange,
   applyRecord,
   type ChargeEvent,
+  holderKeyOf,
   isSettled,
   openRedemption,
   type Payment,

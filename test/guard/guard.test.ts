@@ -194,6 +194,20 @@ describe("an answer that comes late makes nobody richer", () => {
     expect(codeOf(await admit(ann, 10, { ...told(10), account }))).toBe("pass");
   });
 
+  test("a charge in doubt that turns out to be applied is not spent twice", async () => {
+    const { admit, charge } = openGuard();
+    ((await admit(ann, 4, told(10))) as Hold).end();
+    const one = charge("ann", 4);
+    one.underWay();
+    one.unresolved();
+    one.settle(
+      { status: "completed", remainingBalance: null, proof: null },
+      { unsettled: 0, doubtful: 4 },
+    );
+    expect(codeOf(await admit(ann, 6))).toBe("pass");
+    expect(codeOf(await admit(ann, 1))).toBe("insufficient-credits");
+  });
+
   test("many settled charges without a balance are kept together", async () => {
     const { admit, charge } = openGuard();
     ((await admit(ann, 1, told(1_000))) as Hold).end();

@@ -2,15 +2,15 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  type Act,
-  type Claim,
-  type Claimed,
-  type Entry,
-  holderKeyOf,
-  type Journal,
-  type RecordStatus,
+import type {
+  Act,
+  Claim,
+  Claimed,
+  Entry,
+  Journal,
+  RecordStatus,
 } from "../../src/journal/journal.ts";
+import { holderKeyOf } from "../../src/redemption.ts";
 import { answers, commit, counted, entry, everything, owed, settlement, t0 } from "./records.ts";
 
 interface Remembered {

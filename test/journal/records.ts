@@ -1,15 +1,15 @@
 /** Makers of what goes into a journal. */
 
-import {
-  type Batch,
-  type Claimed,
-  type Committed,
-  type Entry,
-  holderKeyOf,
-  type Journal,
-  type JournalRecord,
+import type {
+  Batch,
+  Claimed,
+  Committed,
+  Entry,
+  Journal,
+  JournalRecord,
 } from "../../src/journal/journal.ts";
 import type { Answer } from "../../src/redemption.ts";
+import { holderKeyOf } from "../../src/redemption.ts";
 
 export const t0 = 1_800_000_000_000;
 export const hour = 3_600_000;

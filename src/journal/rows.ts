@@ -1,0 +1,129 @@
+/** What journals in databases have in common: their columns, and what an act decides. */
+
+import type { Act, Claimed, JournalRecord } from "./journal.ts";
+import { text } from "./text.ts";
+
+export interface ClaimedRow {
+  redemption_id: string;
+  holder_key: string;
+  amount: number;
+  body: string;
+  attempt: number;
+  sent_at: number;
+  doubt_since: number | null;
+}
+
+export function claimedOf(row: ClaimedRow): Claimed {
+  return {
+    redemptionId: row.redemption_id,
+    holderKey: row.holder_key,
+    amount: row.amount,
+    body: row.body,
+    attempt: row.attempt,
+    sentAt: row.sent_at,
+    doubtSince: row.doubt_since,
+  };
+}
+
+export interface Row {
+  seq: number;
+  redemption_id: string;
+  status: JournalRecord["status"];
+  plan_id: string;
+  holder_address: string;
+  route: string;
+  environment: JournalRecord["environment"];
+  amount: number | null;
+  hold: number;
+  usage: string | null;
+  redeemed_amount: JournalRecord["redeemedAmount"];
+  remaining_balance: JournalRecord["remainingBalance"];
+  /** SQLite has no truth values, but 0 and 1. */
+  short: boolean | 0 | 1;
+  code: string | null;
+  reason: string | null;
+  message: string | null;
+  proof: string | null;
+  body: string | null;
+  attempt: number;
+  owner: string | null;
+  admitted_at: number;
+  changed_at: number;
+  first_sent_at: number | null;
+  sent_at: number | null;
+  doubt_since: number | null;
+}
+
+export function recordOf(row: Row): JournalRecord {
+  const { code, reason, message } = row;
+  return {
+    redemptionId: row.redemption_id,
+    status: row.status,
+    planId: row.plan_id,
+    holderAddress: row.holder_address,
+    route: row.route,
+    environment: row.environment,
+    amount: row.amount,
+    hold: row.hold,
+    usage: row.usage === null ? null : JSON.parse(row.usage),
+    redeemedAmount: row.redeemed_amount,
+    remainingBalance: row.remaining_balance,
+    short: Boolean(row.short),
+    error: reason === null ? null : { code: code ?? reason, reason, message: message ?? "" },
+    proof: row.proof,
+    body: row.body,
+    attempt: row.attempt,
+    owner: row.owner,
+    admittedAt: row.admitted_at,
+    changedAt: row.changed_at,
+    firstSentAt: row.first_sent_at,
+    sentAt: row.sent_at,
+    doubtSince: row.doubt_since,
+  };
+}
+
+/** What an act sets; null: nothing. */
+export interface Decision {
+  readonly status: JournalRecord["status"];
+  readonly amount: number | null;
+  readonly redeemed: number | null;
+  readonly bytes: number | null;
+  readonly code: string | null;
+  readonly reason: string | null;
+  readonly message: string | null;
+}
+
+export function decisionOf(act: Act): Decision {
+  const none = {
+    amount: null,
+    redeemed: null,
+    bytes: null,
+    code: null,
+    reason: null,
+    message: null,
+  };
+  switch (act.act) {
+    case "complete":
+      return { ...none, status: "completed", redeemed: act.redeemedAmount };
+    case "fail":
+      return {
+        ...none,
+        status: "failed",
+        code: "operator",
+        reason: "ledger-refused",
+        message: "An operator marked this charge as failed.",
+      };
+    case "supply": {
+      const bytes = Buffer.byteLength(text(act.body));
+      return { ...none, status: "pending", amount: act.amount, bytes };
+    }
+    case "resend":
+      return { ...none, status: "pending" };
+  }
+}
+
+/** Credits of an act, for its record. */
+export function amountOf(act: Act): number | null {
+  if (act.act === "supply") return act.amount;
+  return act.act === "complete" ? act.redeemedAmount : null;
+}
