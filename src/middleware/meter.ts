@@ -204,24 +204,12 @@ export function createMeter(parts: MeterParts): Meter {
   }
 
   function askVerdict(payment: Payment, req: Request) {
-    if (!parts.verifyProof) return undefined;
-    const failed = (error: unknown) =>
-      new CreditMeterError("verify-failed", "The function verifyProof failed; see the cause.", {
-        cause: error,
-      });
-    const checked = (verdict: unknown): ProofVerdict => {
-      if (typeof verdict === "boolean") return verdict;
-      const { nonce } = Object(verdict) as { nonce?: unknown };
-      if (typeof nonce === "string" && nonce !== "") return { nonce };
-      throw failed(new TypeError("verifyProof must return true, false or { nonce: string }"));
-    };
-    try {
-      const verdict = parts.verifyProof(payment, req);
-      if (!isPromise(verdict)) return checked(verdict);
-      return verdict.then(checked, (error: unknown) => Promise.reject(failed(error)));
-    } catch (error) {
-      throw error instanceof CreditMeterError ? error : failed(error);
-    }
+    const { verifyProof } = parts;
+    if (!verifyProof) return undefined;
+    return askOperator("verify-failed", "The function verifyProof", () => {
+      const verdict = verifyProof(payment, req);
+      return isPromise(verdict) ? verdict.then(checkVerdict) : checkVerdict(verdict);
+    });
   }
 
   /** The route's own price replaces the table's. */
@@ -287,9 +275,9 @@ export function createMeter(parts: MeterParts): Meter {
       }
       hold.end();
       // What was reserved is given back with the record of a redemption that is skipped.
-      if (became === "proof-spent") redemptions.withdraw(opened);
-      else redemptions.decide(opened, skip("nothing-delivered"));
-      if (became === "proof-spent") {
+      if (became !== "proof-spent") redemptions.decide(opened, skip("nothing-delivered"));
+      else {
+        redemptions.withdraw(opened);
         const detail = "This proof has paid for a request before. Make a new one for each request.";
         return refuse(req, res, next, became, detail, known);
       }
@@ -424,18 +412,32 @@ function readPayment(
   return isPromise(found) ? found.then((value) => checkPayment(value)) : checkPayment(found);
 }
 
-function askPlans(plans: Plans): ReturnType<typeof listPlans> {
-  const failed = (error: unknown) =>
-    new CreditMeterError("plans-failed", "The plans function of the meter failed; see the cause.", {
-      cause: error,
-    });
+function askPlans(plans: Plans) {
+  return askOperator("plans-failed", "The plans function of the meter", () => listPlans(plans));
+}
+
+/** Calls a function of the operator's; whatever it throws or rejects with is named by our code. */
+function askOperator<Value>(
+  code: "plans-failed" | "verify-failed",
+  name: string,
+  ask: () => Value | Promise<Value>,
+): Value | Promise<Value> {
+  const failed = (cause: unknown) =>
+    new CreditMeterError(code, `${name} failed; see the cause.`, { cause });
   try {
-    const listed = listPlans(plans);
-    if (!isPromise(listed)) return listed;
-    return listed.catch((error: unknown) => Promise.reject(failed(error)));
+    const answered = ask();
+    if (!isPromise(answered)) return answered;
+    return answered.then(undefined, (error: unknown) => Promise.reject(failed(error)));
   } catch (error) {
     throw failed(error);
   }
+}
+
+function checkVerdict(verdict: unknown): ProofVerdict {
+  if (typeof verdict === "boolean") return verdict;
+  const { nonce } = Object(verdict) as { nonce?: unknown };
+  if (typeof nonce === "string" && nonce !== "") return { nonce };
+  throw new TypeError("verifyProof must return true, false or { nonce: string }");
 }
 
 /** Why the response is not charged, or what its `chargeWhen` did wrong; undefined to charge it. */

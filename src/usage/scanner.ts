@@ -120,11 +120,7 @@ export function createScanner(
           break;
         case openObject:
         case openArray:
-          if (deeper > 0 || level() >= 2 || (level() === 1 && path !== undefined)) {
-            deeper += 1;
-            break;
-          }
-          if (level() === 1 && holder === undefined) {
+          if (deeper > 0 || level() >= 2 || (level() === 1 && holder === undefined)) {
             deeper += 1;
             break;
           }
