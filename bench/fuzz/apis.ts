@@ -113,7 +113,9 @@ function addRoutes(app: Express, onFault: (fault: string) => void) {
 }
 
 async function listen(app: Express): Promise<http.Server> {
-  const server = http.createServer(app);
+  // Each client keeps two connections, and one may rest for longer than Node keeps it: what is written
+  // while it closes would be missing an answer.
+  const server = http.createServer({ keepAliveTimeout: 0 }, app);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return server;
