@@ -14,7 +14,6 @@ import {
   isBusy,
   newStanding,
   type Standing,
-  spend,
   tellBalance,
   unsettled,
 } from "./standing.ts";
@@ -107,8 +106,8 @@ export function createGuard(parts: GuardParts): Guard {
   const questions = createQuestions<Standing>(parts.maxQuestions);
   /** The order of events; time is too coarse for it. */
   let clock = 0;
-  /** When charges on the wire were sent, in that order. */
-  const sentAt = new Map<string, number>();
+  /** When charges on the wire were sent, in that order, and what their holder had spent by then. */
+  const sentAt = new Map<string, { readonly at: number; readonly spent: number }>();
   let awayUntil = 0;
   // Sums over all standings, kept by `alter`.
   let journaledInAll = 0;
@@ -210,8 +209,8 @@ export function createGuard(parts: GuardParts): Guard {
 
   /** Asks the ledger and the journal. Never rejects. */
   async function ask(standing: Standing) {
-    const askedAt = clock;
-    const { planId, holderAddress } = standing;
+    const { planId, holderAddress, spent } = standing;
+    const asked = { at: clock, spent };
     let askLedger = false;
     const known = await questions.ask(() => {
       // When it is its turn: those before it may have found out that the ledger is away.
@@ -223,8 +222,8 @@ export function createGuard(parts: GuardParts): Guard {
     const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
     alter(standing, () => {
       standing.isAway = isAway;
-      if (known) load(standing, known.account, askedAt);
-      if (balance?.told) tellBalance(standing, balance.amount, askedAt, now);
+      if (known) load(standing, known.account, asked.at);
+      if (balance?.told) tellBalance(standing, balance.amount, asked, now);
       else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
     });
     // A ledger that does not tell will not do so in a moment.
@@ -327,17 +326,17 @@ export function createGuard(parts: GuardParts): Guard {
     const standing = standings.get(holderKey);
     clock += 1;
     if (event.kind === "sending") {
-      sentAt.set(event.redemptionId, clock);
+      sentAt.set(event.redemptionId, { at: clock, spent: standing?.spent ?? 0 });
       if (sentAt.size > maxSent) dropOldest(sentAt, maxSent / 8);
       if (standing) standing.onWire += amount;
     }
     if (event.kind === "settled" || event.kind === "put-back") {
-      const askedAt = sentAt.get(event.redemptionId);
+      const sent = sentAt.get(event.redemptionId);
       sentAt.delete(event.redemptionId);
-      if (standing && askedAt !== undefined) {
+      if (standing && sent) {
         standing.onWire = Math.max(0, standing.onWire - amount);
       }
-      if (standing && event.kind === "settled") settle(standing, event, askedAt);
+      if (standing && event.kind === "settled") settle(standing, event, sent);
     }
     if (!standing) return;
     alter(standing, () => {
@@ -356,7 +355,7 @@ export function createGuard(parts: GuardParts): Guard {
   function settle(
     standing: Standing,
     event: Extract<ChargeEvent, { kind: "settled" }>,
-    askedAt: number | undefined,
+    sent: { readonly at: number; readonly spent: number } | undefined,
   ) {
     const { amount, outcome } = event;
     alter(standing, () => {
@@ -364,16 +363,16 @@ export function createGuard(parts: GuardParts): Guard {
       standing.journaled -= event.was.unsettled;
       if (outcome.status === "unresolved" && outcome.wasSent) standing.doubtful += amount;
     });
-    // A refused charge burned nothing, one that was in doubt is spent already, and without a balance there
-    // is nothing to reckon with.
-    const isSpent = outcome.status === "failed" || event.was.doubtful > 0;
-    const counts = !isSpent && (standing.balance !== undefined || questions.isUnderWay(standing));
-    if (counts) spend(standing, clock, amount);
+    // A charge that was refused, or never sent, burned nothing; one that was in doubt is spent already.
+    const isFree =
+      outcome.status === "failed" || (outcome.status === "unresolved" && !outcome.wasSent);
+    const isSpent = !isFree && event.was.doubtful === 0;
+    if (isSpent) standing.spent += amount;
     const told = outcome.status === "completed" ? outcome.remainingBalance : null;
-    if (told !== null && askedAt !== undefined) {
-      alter(standing, () => {
-        tellBalance(standing, told, askedAt, elapsed(), counts ? amount : 0);
-      });
+    if (told !== null && sent) {
+      // The ledger has taken this one off.
+      const asked = { at: sent.at, spent: sent.spent + (isSpent ? amount : 0) };
+      alter(standing, () => tellBalance(standing, told, asked, elapsed()));
     }
     if (outcome.status === "completed" && outcome.proof !== null) remember(standing, outcome.proof);
     if (outcome.status !== "failed") return;

@@ -8,8 +8,13 @@ import type { LedgerCredits } from "../redemption.ts";
 export interface Standing {
   readonly planId: string;
   readonly holderAddress: string;
-  /** What the holder has when all that has settled is burned; undefined before the ledger has said. */
-  balance: number | undefined;
+  /**
+   * Credits that the holder has had in all: the balance that the ledger told and what was spent before.
+   * Undefined before the ledger has said. So a charge that settles changes nothing but `spent`.
+   */
+  total: number | undefined;
+  /** Of charges that settled, and were or may have been burned: it only grows. */
+  spent: number;
   /** When the last balance that it told was asked for, in the order of events. */
   askedAt: number;
   /** When it was told, by a clock that only goes forward. */
@@ -28,8 +33,10 @@ export interface Standing {
   doubtful: number;
   /** Of those on the wire. */
   onWire: number;
-  /** Charges that settled since the last balance was asked for: it may show them, or not. */
-  uncovered: { readonly at: number; readonly amount: number }[];
+  /** On hold in other processes, where holds are shared. */
+  elsewhere: number;
+  /** When the journal told that last, by the same clock as `toldAt`. */
+  heardAt: number;
   /**
    * Set while the ledger has refused a charge for want of credits, and told no balance since that
    * would have paid for it.
@@ -53,7 +60,8 @@ export function newStanding(planId: string, holderAddress: string): Standing {
   return {
     planId,
     holderAddress,
-    balance: undefined,
+    total: undefined,
+    spent: 0,
     askedAt: 0,
     toldAt: 0,
     isKnown: false,
@@ -63,7 +71,8 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     journaled: 0,
     doubtful: 0,
     onWire: 0,
-    uncovered: [],
+    elsewhere: 0,
+    heardAt: 0,
     brokeUntil: 0,
     lacking: 0,
     brokeAt: 0,
@@ -75,14 +84,20 @@ export function newStanding(planId: string, holderAddress: string): Standing {
 }
 
 /** What is free of the balance; undefined where none was ever told. May be negative. */
-export function available(standing: Standing): number | undefined {
-  const { balance, held, handed, journaled } = standing;
-  return balance === undefined ? undefined : balance - held - handed - journaled;
+export function available({
+  total,
+  spent,
+  held,
+  handed,
+  journaled,
+  elsewhere,
+}: Standing): number | undefined {
+  return total === undefined ? undefined : total - spent - held - handed - journaled - elsewhere;
 }
 
 /** What the holder has had without its being settled: what counts against a line of credit. */
-export function unsettled({ held, handed, journaled, doubtful }: Standing): number {
-  return held + handed + journaled + doubtful;
+export function unsettled({ held, handed, journaled, doubtful, elsewhere }: Standing): number {
+  return held + handed + journaled + doubtful + elsewhere;
 }
 
 /** Whether it must be remembered: it says more than could be asked for again. */
@@ -90,47 +105,32 @@ export function isBusy(standing: Standing, now: number): boolean {
   return unsettled(standing) > 0 || standing.blockedUntil > now || standing.brokeUntil > now;
 }
 
-/** Those that are kept apart; more are put together, as if they had settled at the last one's time. */
-const maxUncovered = 64;
-
-/** A charge has settled, and was or may have been burned. */
-export function spend(standing: Standing, at: number, amount: number): void {
-  if (standing.balance !== undefined) standing.balance -= amount;
-  standing.uncovered.push({ at, amount });
-  if (standing.uncovered.length <= maxUncovered) return;
-  const [first, second, ...rest] = standing.uncovered;
-  if (!first || !second) return;
-  standing.uncovered = [{ at: second.at, amount: first.amount + second.amount }, ...rest];
-}
-
 /**
  * Hears of a balance that was asked for at a point in the order of events. What had settled by then is in
- * it. What settled since may be in it or not, and what is on the wire may be: so it says of the balance
- * that it lies between two bounds. What was reckoned stays where it lies between them, since it knows of
- * each charge; else someone bought or spent credits elsewhere, and the lower bound counts.
+ * it. What settled since may be in it or not, and what is on the wire may be: so it says of the total that
+ * it lies between two bounds. What was reckoned stays where it lies between them, since it knows of each
+ * charge; else someone bought or spent credits elsewhere, and the lower bound counts.
  *
- * @param own the amount of the charge in whose answer it was told: that is in it for certain, and
- * must have been `spend`
+ * @param asked when, in the order of events; and what had been spent by then, what is certainly in it
+ * for another reason included: the charge in whose answer it was told
  */
 export function tellBalance(
   standing: Standing,
   balance: LedgerCredits,
-  askedAt: number,
+  asked: { readonly at: number; readonly spent: number },
   now: number,
-  own = 0,
 ): void {
-  if (standing.balance !== undefined && askedAt < standing.askedAt) return;
-  standing.uncovered = standing.uncovered.filter(({ at }) => at > askedAt);
+  if (standing.total !== undefined && asked.at < standing.askedAt) return;
   // A string is past what a number can hold; as much as anything here can ask for.
   const told = typeof balance === "number" ? balance : Number.MAX_SAFE_INTEGER;
-  const settled = standing.uncovered.reduce((sum, { amount }) => sum + amount, 0) - own;
-  const reckoned = standing.balance;
-  const least = told - settled;
-  const fits = reckoned !== undefined && reckoned >= least && reckoned <= told + standing.onWire;
-  standing.balance = fits ? reckoned : least;
-  standing.askedAt = askedAt;
+  const reckoned = standing.total;
+  const least = told + asked.spent;
+  const most = told + standing.spent + standing.onWire;
+  const fits = reckoned !== undefined && reckoned >= least && reckoned <= most;
+  standing.total = fits ? reckoned : least;
+  standing.askedAt = asked.at;
   standing.toldAt = now;
   standing.isKnown = true;
   const wouldHavePaid = told >= standing.lacking;
-  if (askedAt >= standing.brokeAt && wouldHavePaid) standing.brokeUntil = 0;
+  if (asked.at >= standing.brokeAt && wouldHavePaid) standing.brokeUntil = 0;
 }
