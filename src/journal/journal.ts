@@ -6,8 +6,8 @@
  * of it or none of it is; every part can be committed again without harm. Whether a charge is sent is
  * decided by compare-and-set here, never by a clock: clocks and heartbeats only decide who works when.
  *
- * Whoever prepares, claims or beats is on the list of owners until another takes over from it, or it
- * closes and has nothing under way: so whatever is `prepared` or `sending` can be taken over.
+ * Whoever prepares, claims, holds or beats is on the list of owners until another takes over from it, or it
+ * closes and has nothing under way: so whatever is `prepared` or `sending`, or on hold, can be taken over.
  *
  * Texts may hold anything but NUL and lone surrogates, which databases do not keep: each of them comes
  * back as U+FFFD.
@@ -138,10 +138,51 @@ export interface Account {
   /** Credits of charges that were sent, and may have been applied. */
   readonly doubtful: number;
   /**
+   * Credits of all charges that were burned, or may have been, since some day: it only grows, until
+   * nothing was added for two hours or more. Two of its values tell what was spent in between.
+   */
+  readonly spent: number;
+  /** Credits of charges that are on the wire. */
+  readonly onWire: number;
+  /**
    * When the ledger refused a charge last: for want of credits, where it has not charged since; and for
    * another reason. What a person marked as failed is none.
    */
   readonly refused: { readonly credits: number | null; readonly otherwise: number | null };
+}
+
+/** Credits to set aside for a request under way, so that all processes on the journal know of them. */
+export interface HoldAsked {
+  readonly redemptionId: string;
+  readonly planId: string;
+  readonly holderAddress: string;
+  /** In place of what the redemption has on hold already. */
+  readonly credits: number;
+  /** What they must fit into, together with all that any process has on hold for the holder. */
+  readonly within:
+    | {
+        /** Credits that the holder has had in all: with what is spent and what is not settled. */
+        readonly total: number;
+      }
+    | {
+        /** Credits that the holder may owe, whose balance is not known. */
+        readonly creditLine: number;
+        /** Credits that all such may owe, with what the ledger refused within `blockForMs`. */
+        readonly maxExposure: number;
+        readonly blockForMs: number;
+      };
+  /** The refusals that were known when it was asked for: it is not held where there is another. */
+  readonly refused: Account["refused"];
+}
+
+/** Whether the credits are on hold now, and what the decision came from. */
+export interface HoldAnswer {
+  readonly isHeld: boolean;
+  readonly account: Account;
+  /** Credits on hold for the holder in other processes. */
+  readonly elsewhere: number;
+  /** Credits that all owe who had them without the ledger's word; null where it did not matter. */
+  readonly exposure: number | null;
 }
 
 /** A proof that must not be used again. */
@@ -226,6 +267,15 @@ export interface Journal {
   totals(): Promise<Totals>;
   account(planId: string, holderAddress: string): Promise<Account>;
   /**
+   * Sets credits aside, each if it fits, in their order. A hold ends with the commit that records what
+   * its redemption came to (one that is prepared has come to nothing yet), with `release`, or when its
+   * owner is taken over; it is not made where that is recorded already. It need not survive a crash of
+   * the machine: the requests do not.
+   */
+  hold(owner: string, asked: readonly HoldAsked[]): Promise<HoldAnswer[]>;
+  /** Ends holds of redemptions that leave no record. */
+  release(redemptionIds: readonly string[]): Promise<void>;
+  /**
    * What the holder had after the last of its other charges that completed before this one was first
    * sent (or, if it never was, before it last changed); null if not known.
    */
@@ -234,7 +284,7 @@ export interface Journal {
   beat(owner: string): Promise<OwnerSeen[]>;
   /**
    * Ends another owner: what it was sending becomes unresolved (or pending, see `resendSince`), what it
-   * had prepared becomes unresolved as `delivery-unconfirmed`. Returns the ids by what they became.
+   * had prepared becomes unresolved as `delivery-unconfirmed`, its holds end. Returns the ids by what they became.
    */
   takeOver(takeover: Takeover): Promise<{ unresolved: string[]; pending: string[] }>;
   /**

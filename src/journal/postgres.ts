@@ -12,11 +12,14 @@ import type { PoolConfig } from "pg";
 import { CreditMeterError } from "../errors.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
+  Account,
   ActRecord,
   Batch,
   Claim,
   Claimed,
   Entry,
+  HoldAnswer,
+  HoldAsked,
   Journal,
   Reservation,
   Settlement,
@@ -25,7 +28,16 @@ import { unusable } from "./place.ts";
 import { type Connections, checkPostgres, connect, type Query } from "./postgres-pool.ts";
 import { migrations } from "./postgres-schema.ts";
 import { hasEnded, thisProcess } from "./process.ts";
-import { amountOf, type ClaimedRow, claimedOf, decisionOf, type Row, recordOf } from "./rows.ts";
+import {
+  amountOf,
+  type ClaimedRow,
+  claimedOf,
+  decisionOf,
+  lostKeptMs,
+  type Row,
+  recordOf,
+  spentKeptMs,
+} from "./rows.ts";
 import { text } from "./text.ts";
 
 export { checkPostgres };
@@ -362,6 +374,26 @@ function createJournal(
       from gone group by holder_key) as sums
     where unsettled <> 0 or doubtful <> 0 or pending <> 0 or bytes <> 0`;
 
+  const sumUpSpent = `
+    with gone as (
+      delete from ${s}.spent where ctid = any (array(
+        select ctid from ${s}.spent
+        where holder_key in (
+          select holder_key from ${s}.spent group by holder_key having count(*) > 1 limit 1000)
+        limit 100000 for update skip locked))
+      returning *
+    )
+    insert into ${s}.spent
+    select holder_key, sum(credits), max(at) from gone group by holder_key`;
+  const ago = (ms: number) => `(extract(epoch from clock_timestamp()) * 1000)::bigint - ${ms}`;
+  const forgetSpent = `
+    delete from ${s}.spent as old where at < ${ago(spentKeptMs)} and not exists (
+      select 1 from ${s}.spent as newer
+      where newer.holder_key = old.holder_key and newer.at >= ${ago(spentKeptMs)})`;
+  const forgetHolds = `
+    delete from ${s}.holds where lost_at < ${ago(lostKeptMs)}
+      or (owner is not null and owner not in (select owner from ${s}.owners))`;
+
   const totals = `
     select coalesce(sum(pending), 0) as pending, coalesce(sum(bytes), 0) as bytes,
       coalesce(sum(unsettled), 0) as credits,
@@ -370,18 +402,11 @@ function createJournal(
       (select count(*) from ${s}.redemptions where status = 'unresolved') as unresolved
     from ${s}.debts`;
 
-  const account = `
-    select coalesce(sum(unsettled), 0) as unsettled, coalesce(sum(doubtful), 0) as doubtful, (
-        select case when status = 'failed' and reason = 'insufficient-credits' then changed_at end
-        from ${s}.redemptions
-        where status in ('completed', 'failed') and holder_key = $1
-        order by changed_at desc limit 1) as broke,
-      (
-        select changed_at from ${s}.redemptions
-        where status = 'failed' and holder_key = $1
-          and reason <> 'insufficient-credits' and code <> 'operator'
-        order by changed_at desc limit 1) as otherwise
-    from ${s}.debts where holder_key = $1`;
+  const account = `select * from ${s}.account($1)`;
+  const hold = `select * from ${s}.hold($1, $2, $3) as answer`;
+  const release = `
+    delete from ${s}.holds where redemption_id = any ($1) and owner is not null`;
+  const releaseAll = `delete from ${s}.holds where owner = $1`;
 
   const balanceBefore = `
     select remaining_balance as amount, changed_at as at from ${s}.redemptions
@@ -548,7 +573,9 @@ function createJournal(
       }, register(batch.owner));
       commits += 1;
       // Nothing waits for it, and what fails is done by the next.
-      if (commits % sumUpAfter === 0) query(sumUp).catch(() => {});
+      if (commits % sumUpAfter === 0) {
+        for (const statement of [sumUp, sumUpSpent]) query(statement).catch(() => {});
+      }
       return committed;
     },
 
@@ -596,15 +623,28 @@ function createJournal(
 
     async account(planId, holderAddress) {
       const { query } = await store();
-      const { unsettled, doubtful, broke, otherwise } = one(
-        await query<{
-          unsettled: number;
-          doubtful: number;
-          broke: number | null;
-          otherwise: number | null;
-        }>(account, [text(holderKeyOf(planId, holderAddress))]),
-      );
-      return { unsettled, doubtful, refused: { credits: broke, otherwise } };
+      const key = text(holderKeyOf(planId, holderAddress));
+      return accountOf(one(await query<AccountRow>(account, [key])));
+    },
+
+    async hold(owner, asked) {
+      const { query } = await store();
+      const rows = await query<{ answer: HoldRow }>(hold, [
+        JSON.stringify(asked.map(holdRowOf)),
+        owner,
+        processName,
+      ]);
+      const answers: HoldAnswer[] = [];
+      for (const { answer } of rows) {
+        const { n, is_held: isHeld, account, elsewhere, exposure } = answer;
+        answers[n] = { isHeld, account: accountOf(account), elsewhere, exposure };
+      }
+      return answers;
+    },
+
+    async release(ids) {
+      const { query } = await store();
+      await query(release, [ids.map(text)]);
     },
 
     async balanceBefore({ redemptionId, planId, holderAddress, firstSentAt, changedAt }) {
@@ -633,6 +673,7 @@ function createJournal(
           (await query<{ id: string }>(sql, [from, now, ...values])).map(({ id }) => id);
         // First: it waits for a commit of that owner's that is under way, and sees what it took.
         await query(dismiss, [from]);
+        await query(releaseAll, [from]);
         const unresolved = [...(await idsOf(lost, resendSince)), ...(await idsOf(unconfirmed))];
         return { unresolved, pending: await idsOf(sendAgain) };
       });
@@ -671,12 +712,16 @@ function createJournal(
     async tidy() {
       const { query } = await store();
       await query(sumUp);
+      await query(sumUpSpent);
+      await query(forgetSpent);
+      await query(forgetHolds);
     },
 
     async close(owner) {
       const opened = await shut();
       if (!opened) return;
       // Where PostgreSQL is away, another takes the owner off the list.
+      await opened.query(releaseAll, [owner]).catch(() => {});
       await opened.query(dismissIdle, [owner]).catch(() => {});
       await opened.end().catch(() => {});
     },
@@ -748,6 +793,46 @@ function answerOf(answer: Answer) {
   }
   const { status, reason } = answer;
   return { status, short: false, reason, code: text(answer.code), message: text(answer.message) };
+}
+
+interface AccountRow {
+  unsettled: number;
+  doubtful: number;
+  spent: number;
+  on_wire: number;
+  broke: number | null;
+  otherwise: number | null;
+}
+
+interface HoldRow {
+  n: number;
+  is_held: boolean;
+  account: AccountRow;
+  elsewhere: number;
+  exposure: number | null;
+}
+
+function accountOf({ on_wire, broke, otherwise, ...sums }: AccountRow): Account {
+  return { ...sums, onWire: on_wire, refused: { credits: broke, otherwise } };
+}
+
+function holdRowOf(asked: HoldAsked, n: number) {
+  const { planId, holderAddress, credits, within, refused } = asked;
+  return {
+    n,
+    redemption_id: text(asked.redemptionId),
+    holder_key: text(holderKeyOf(planId, holderAddress)),
+    credits,
+    broke: refused.credits,
+    otherwise: refused.otherwise,
+    ...("total" in within
+      ? within
+      : {
+          credit_line: within.creditLine,
+          max_exposure: within.maxExposure,
+          block_for_ms: within.blockForMs,
+        }),
+  };
 }
 
 function one<Row>(rows: readonly Row[]): Row {

@@ -1,6 +1,6 @@
 /** What journals in databases have in common: their columns, and what an act decides. */
 
-import type { Act, Claimed, JournalRecord } from "./journal.ts";
+import type { Act, Claimed, HoldAnswer, HoldAsked, JournalRecord } from "./journal.ts";
 import { text } from "./text.ts";
 
 export interface ClaimedRow {
@@ -126,4 +126,30 @@ export function decisionOf(act: Act): Decision {
 export function amountOf(act: Act): number | null {
   if (act.act === "supply") return act.amount;
   return act.act === "complete" ? act.redeemedAmount : null;
+}
+
+/** Milliseconds for which what a holder has spent is kept when nothing is added: see `Account`. */
+export const spentKeptMs = 2 * 3_600_000;
+
+/** Milliseconds for which is kept what was had on credit and refused: the longest `blockForMs`. */
+export const lostKeptMs = 86_400_000;
+
+/**
+ * Whether a hold is made.
+ *
+ * @param held credits that are on hold for the holder in all processes, for other redemptions
+ */
+export function fits(
+  { credits, within, refused }: HoldAsked,
+  { account, held, exposure }: Omit<HoldAnswer, "isHeld"> & { readonly held: number },
+): boolean {
+  const isNews = (known: number | null, now: number | null) => now !== null && now !== known;
+  const { refused: found } = account;
+  if (isNews(refused.credits, found.credits) || isNews(refused.otherwise, found.otherwise)) {
+    return false;
+  }
+  const owes = account.unsettled + held + credits;
+  if ("total" in within) return account.spent + owes <= within.total;
+  const { creditLine, maxExposure } = within;
+  return owes + account.doubtful <= creditLine && (exposure ?? 0) + credits <= maxExposure;
 }

@@ -10,6 +10,18 @@ const unsettled = (row: "old" | "new") => `case
 const doubtful = (row: "old" | "new") =>
   `iif(${row}.status = 'unresolved' and ${row}.first_sent_at is not null, coalesce(${row}.amount, 0), 0)`;
 
+/** Credits of a row that were burned or may have been; as an expression of SQL. */
+const burned = (row: "old" | "new") =>
+  `iif(${row}.status = 'completed', ${row}.amount, ${doubtful(row)})`;
+
+/** What becomes of the hold of a redemption whose record is `new`; as statements of SQL. */
+const letGo = `
+    delete from holds where redemption_id = new.redemption_id and (
+      on_credit = 0 or new.status in ('completed', 'skipped') or new.code = 'operator');
+    update holds set owner = null, credits = coalesce(new.amount, new.hold),
+      lost_at = iif(new.status = 'failed', unixepoch('subsec') * 1000, null)
+    where redemption_id = new.redemption_id;`;
+
 /** Marks a file as a journal ("ECMJ"), so that no other database is taken for one. */
 export const applicationId = 0x45434d4a;
 
@@ -103,6 +115,40 @@ export const migrations: readonly string[] = [
   create trigger owed_no_more after update on debts
     when new.unsettled = 0 and new.doubtful = 0 begin
     delete from debts where holder_key = new.holder_key;
+  end;
+  -- What holders have spent: see \`Account\`.
+  create table spent (
+    holder_key text primary key,
+    credits integer not null,
+    at integer not null
+  ) without rowid;
+  create index spent_at on spent (at);
+  create trigger spent_more after update of status on redemptions
+    when ${burned("new")} > ${burned("old")} begin
+    insert into spent values (
+        new.holder_key, ${burned("new")} - ${burned("old")}, unixepoch('subsec') * 1000)
+      on conflict do update set credits = credits + excluded.credits, at = excluded.at;
+  end;
+  -- Credits that are set aside for requests under way. Those on credit stay until their charge is
+  -- settled, without an owner: they count against what all such holders may owe, and against nothing
+  -- else. What the ledger refuses of them was lost at that time.
+  create table holds (
+    redemption_id text primary key,
+    holder_key text not null,
+    owner text,
+    credits integer not null,
+    on_credit integer not null,
+    lost_at integer
+  ) without rowid;
+  create index holds_by_holder on holds (holder_key) where owner is not null;
+  create index holds_by_owner on holds (owner) where owner is not null;
+  create index holds_on_credit on holds (lost_at, credits) where on_credit = 1;
+  create trigger recorded after insert on redemptions when new.status <> 'prepared' begin
+    ${letGo}
+  end;
+  create trigger recorded_later after update of status on redemptions
+    when new.status not in ('prepared', 'sending') begin
+    ${letGo}
   end;
   -- Proofs that were used, as digests; a redemption that is skipped gives its proof back.
   create table proofs (

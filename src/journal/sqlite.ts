@@ -10,18 +10,31 @@ import Database from "libsql";
 import { CreditMeterError } from "../errors.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
+  Account,
   ActRecord,
   Batch,
   Claim,
   Claimed,
   Entry,
+  HoldAnswer,
+  HoldAsked,
   Journal,
   Reservation,
   Settlement,
 } from "./journal.ts";
 import { unusable } from "./place.ts";
 import { hasEnded, thisProcess } from "./process.ts";
-import { amountOf, type ClaimedRow, claimedOf, decisionOf, type Row, recordOf } from "./rows.ts";
+import {
+  amountOf,
+  type ClaimedRow,
+  claimedOf,
+  decisionOf,
+  fits,
+  lostKeptMs,
+  type Row,
+  recordOf,
+  spentKeptMs,
+} from "./rows.ts";
 import { applicationId, migrations } from "./sqlite-schema.ts";
 import { text } from "./text.ts";
 
@@ -202,6 +215,32 @@ function createJournal(db: Database.Database): Journal {
     order by changed_at desc limit 1`);
 
   const debts = db.prepare("select unsettled, doubtful from debts where holder_key = ?");
+  const spent = db.prepare("select credits from spent where holder_key = ?");
+  const onWire = db.prepare(`
+    select coalesce(sum(amount), 0) as credits from redemptions
+    where status = 'sending' and holder_key = ?`);
+  const heldBy = db.prepare(`
+    select coalesce(sum(credits), 0) as credits, coalesce(sum(iif(owner <> :owner, credits, 0)), 0) as elsewhere
+    from holds where holder_key = :key and owner is not null and redemption_id <> :id`);
+  const onCredit = db.prepare(`
+    select coalesce(sum(credits), 0) as credits from holds
+    where on_credit = 1 and redemption_id <> :id
+      and (lost_at is null or lost_at > unixepoch('subsec') * 1000 - :blockForMs)`);
+  const putOnHold = db.prepare(`
+    insert into holds (redemption_id, holder_key, owner, credits, on_credit)
+    select :id, :key, :owner, :credits, :onCredit where not exists (
+      select 1 from redemptions where redemption_id = :id and status <> 'prepared')
+    on conflict do update set credits = excluded.credits, on_credit = excluded.on_credit`);
+  const release = db.prepare(
+    "delete from holds where redemption_id in (select value from json_each(?)) and owner is not null",
+  );
+  const releaseAll = db.prepare("delete from holds where owner = ?");
+  const forgetSpent = db.prepare(
+    `delete from spent where at < unixepoch('subsec') * 1000 - ${spentKeptMs}`,
+  );
+  const forgetHolds = db.prepare(`
+    delete from holds where lost_at < unixepoch('subsec') * 1000 - ${lostKeptMs}
+      or (owner is not null and owner not in (select owner from owners))`);
   const lastOutcome = db.prepare(`
     select status, reason, changed_at as at from redemptions
     where status in ('completed', 'failed') and holder_key = ?
@@ -324,6 +363,43 @@ function createJournal(db: Database.Database): Journal {
     return changes === 1;
   }
 
+  function accountOf(key: string): Account {
+    const { unsettled = 0, doubtful = 0 } =
+      first<{ unsettled: number; doubtful: number }>(debts.all(key)) ?? {};
+    const last = first<{ status: string; reason: string; at: number }>(lastOutcome.all(key));
+    const isBroke = last?.status === "failed" && last.reason === "insufficient-credits";
+    return {
+      unsettled,
+      doubtful,
+      spent: first<{ credits: number }>(spent.all(key))?.credits ?? 0,
+      onWire: one<{ credits: number }>(onWire.all(key)).credits,
+      refused: {
+        credits: isBroke ? last.at : null,
+        otherwise: first<{ at: number }>(lastRefusal.all(key))?.at ?? null,
+      },
+    };
+  }
+
+  function holdOne(asked: HoldAsked, owner: string): HoldAnswer {
+    const { planId, holderAddress, credits, within } = asked;
+    const id = text(asked.redemptionId);
+    const key = text(holderKeyOf(planId, holderAddress));
+    const account = accountOf(key);
+    const { credits: held, elsewhere } = one<{ credits: number; elsewhere: number }>(
+      heldBy.all({ owner, key, id }),
+    );
+    const exposure =
+      "total" in within
+        ? null
+        : one<{ credits: number }>(onCredit.all({ id, blockForMs: within.blockForMs })).credits;
+    const answer = { account, elsewhere, exposure };
+    const onCreditToo = "total" in within ? 0 : 1;
+    const isHeld =
+      fits(asked, { ...answer, held }) &&
+      putOnHold.run({ id, key, owner, credits, onCredit: onCreditToo }).changes === 1;
+    return { ...answer, isHeld };
+  }
+
   /** One of each holder in turn, round after round, until there are enough or no more. */
   function claimSome(claim: Claim, { owner, now }: Batch): Claimed[] {
     const claimed: Claimed[] = [];
@@ -413,17 +489,19 @@ function createJournal(db: Database.Database): Journal {
       }),
 
     account: (planId, holderAddress) =>
+      settled(() => accountOf(text(holderKeyOf(planId, holderAddress)))),
+
+    hold: (owner, asked) =>
+      settled(() =>
+        inTransaction(db, () => {
+          register.run(owner, processName);
+          return asked.map((one) => holdOne(one, owner));
+        }),
+      ),
+
+    release: (ids) =>
       settled(() => {
-        const key = text(holderKeyOf(planId, holderAddress));
-        const { unsettled = 0, doubtful = 0 } =
-          first<{ unsettled: number; doubtful: number }>(debts.all(key)) ?? {};
-        const last = first<{ status: string; reason: string; at: number }>(lastOutcome.all(key));
-        const isBroke = last?.status === "failed" && last.reason === "insufficient-credits";
-        const refused = {
-          credits: isBroke ? last.at : null,
-          otherwise: first<{ at: number }>(lastRefusal.all(key))?.at ?? null,
-        };
-        return { unsettled, doubtful, refused };
+        release.run(JSON.stringify(ids.map(text)));
       }),
 
     balanceBefore: (record) =>
@@ -458,6 +536,7 @@ function createJournal(db: Database.Database): Journal {
             ...ids(unconfirmed.all({ from, now })),
           ];
           const pending = ids(sendAgain.all({ from, now }));
+          releaseAll.run(from);
           dismiss.run(from);
           return { unresolved, pending };
         }),
@@ -501,12 +580,15 @@ function createJournal(db: Database.Database): Journal {
     tidy: () =>
       settled(() => {
         inTransaction(db, writeSecretsAnew);
+        forgetSpent.run();
+        forgetHolds.run();
         db.pragma("wal_checkpoint(TRUNCATE)");
       }),
 
     close: (owner) =>
       settled(() => {
         try {
+          releaseAll.run(owner);
           dismissIdle.run({ owner });
           db.pragma("wal_checkpoint(TRUNCATE)");
         } catch {

@@ -3,6 +3,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Act, Entry, Journal } from "../../src/journal/journal.ts";
 import type { Answer } from "../../src/redemption.ts";
+import { describeHolds } from "./holds.ts";
 import { describeModel } from "./model.ts";
 import {
   all,
@@ -673,6 +674,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         expect(await journal.account("1059", "0xa11ce")).toEqual({
           unsettled: 0,
           doubtful: 0,
+          spent: 0,
+          onWire: 0,
           refused: none,
         });
         await commit(journal, { append: [entry("a"), entry("b"), entry("c"), entry("d")] });
@@ -683,6 +686,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         expect(await journal.account("1059", "0xA11CE")).toEqual({
           unsettled: 9,
           doubtful: 0,
+          spent: 0,
+          onWire: 9,
           refused: { credits: t0 + 1, otherwise: null },
         });
         await settle(journal, b, answers.failed, { now: t0 + 2 });
@@ -695,11 +700,16 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         expect(await journal.account("1059", "0xa11ce")).toMatchObject({
           unsettled: 0,
           doubtful: 3,
+          spent: 6,
+          onWire: 0,
         });
         await journal.act({ act: "fail" }, { ...who, redemptionId: "d", at: t0 + 5 });
         expect(await journal.account("1059", "0xa11ce")).toEqual({
           unsettled: 0,
           doubtful: 0,
+          // The ledger may have burned it: that a person says otherwise shows in its next balance.
+          spent: 6,
+          onWire: 0,
           refused: otherwise,
         });
       });
@@ -714,6 +724,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         expect(await journal.totals()).toEqual(await counted(journal));
       });
     });
+
+    describeHolds(open);
 
     describe("knows owners", () => {
       const others = async (journal: Journal, owner: string) =>
