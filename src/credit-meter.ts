@@ -167,6 +167,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
   const guard = createGuard({
     ...settings.guard,
     ask: (question) => redemptions.door.ask("account", question),
+    share:
+      settings.guard.scope === "fleet" ? (asked) => redemptions.door.ask("hold", asked) : undefined,
     onExposureReached: report.exposureReached,
     unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
     elapsed: () => performance.now(),

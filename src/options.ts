@@ -93,6 +93,12 @@ export interface GuardSettings {
    * Default: `"credit-line"`.
    */
   readonly onLedgerDown?: "credit-line" | "refuse" | undefined;
+  /**
+   * Whose holds count. `"fleet"`: those of all processes on the journal, which each request then asks (one
+   * round trip to the database). `"process"`: those of the process; *n* processes multiply what a
+   * dishonest buyer can cost by *n*. Default: `"fleet"` with a journal in PostgreSQL, else `"process"`.
+   */
+  readonly scope?: "process" | "fleet" | undefined;
   /** Balances that are asked for at once. Default: 8; 1 to 256. */
   readonly maxQuestions?: number | undefined;
   /**
@@ -218,6 +224,7 @@ export interface Settings {
   readonly chargeWhen: ChargeWhen | undefined;
   readonly abortGraceMs: number;
   readonly guard: GuardOptions & {
+    readonly scope: "process" | "fleet";
     readonly proofs: "reusable" | "single-use";
     readonly verifyProof: VerifyProof | undefined;
   };
@@ -319,6 +326,7 @@ const guardSchema = z.strictObject({
   onLedgerDown: z
     .enum(["credit-line", "refuse"], 'must be "credit-line" or "refuse"')
     .default("credit-line"),
+  scope: z.enum(["process", "fleet"], 'must be "process" or "fleet"').optional(),
   maxQuestions: wholeNumber(1, 256).default(8),
   proofs: z
     .enum(["reusable", "single-use"], 'must be "reusable" or "single-use"')
@@ -475,6 +483,7 @@ export function readOptions(
           },
     guard: {
       ...rest.guard,
+      scope: rest.guard.scope ?? (typeof rest.journal === "string" ? "process" : "fleet"),
       maxExposure: rest.guard.maxExposure ?? 10 * rest.guard.creditLine,
       verifyProof: rest.guard.verifyProof,
     },

@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { dropOldest } from "../drop-oldest.ts";
 import { type BalanceReading, type ChargeEvent, holderKeyOf, type Payment } from "../redemption.ts";
 import { createQuestions } from "./questions.ts";
@@ -41,11 +42,9 @@ export interface GuardOptions {
 export interface Known {
   /** Null where the ledger was not to be asked. */
   readonly balance: BalanceReading | null;
-  readonly account: {
-    readonly unsettled: number;
-    readonly doubtful: number;
-    readonly refused: { readonly credits: number | null; readonly otherwise: number | null };
-  };
+  /** What the journal knew to be spent before the ledger was asked. */
+  readonly spentBefore: number;
+  readonly account: Account;
 }
 
 export interface GuardParts extends GuardOptions {
@@ -55,6 +54,8 @@ export interface GuardParts extends GuardOptions {
     holderAddress: string;
     askLedger: boolean;
   }) => Promise<Known>;
+  /** Sets credits aside among all processes; undefined where holds are this process's own. */
+  readonly share: ((asked: HoldAsked) => Promise<HoldAnswer>) | undefined;
   /** Credits of all charges in the journal that are not settled. */
   readonly unsettledInJournal: () => number;
   /** Called whenever someone is refused because all together owe too much. Must not throw. */
@@ -71,6 +72,11 @@ export interface Hold {
   credits(): number;
   /** Changes how much is on hold; a refusal leaves it as it is. */
   change(credits: number): Turned | undefined | Promise<Turned | undefined>;
+  /**
+   * Makes it known to all processes, under the id of its redemption. Undefined where there is nothing to
+   * wait for; else the request may still be refused. Rejects where the journal does not answer.
+   */
+  share(redemptionId: string): Promise<Turned | undefined> | undefined;
   /** Ends it. Once: what comes later is forgotten. */
   end(): void;
 }
@@ -95,6 +101,10 @@ export interface Guard {
 const maxStandings = 50_000;
 /** Milliseconds for which nobody is asked for after a question that the ledger left unanswered. */
 const awayMs = 1_000;
+/** Milliseconds after which holds elsewhere may have ended, and the journal must be asked. */
+const heardMs = 250;
+/** Times that a hold is asked for which does not fit, and by all that is known here should. */
+const sharesAgain = 3;
 const goodProofsKept = 4;
 /** Charges on the wire whose time of sending is remembered. */
 const maxSent = 10_000;
@@ -167,7 +177,8 @@ export function createGuard(parts: GuardParts): Guard {
     const age = now - standing.toldAt;
     const isFresh = standing.isKnown && (isAnswered || age <= parts.balanceTtlMs);
     const isBroke = standing.brokeUntil > now;
-    const canPay = standing.isKnown && !isBroke && (available(standing) ?? 0) >= credits;
+    const mayFit = (available(standing) ?? 0) >= credits || mustAskJournal(standing);
+    const canPay = standing.isKnown && !isBroke && mayFit;
     if (isFresh && canPay) return "pass";
     // Who could pay by an old balance is asked for at once; who could not has no line of credit either.
     const isRefused = !canPay && now < standing.settledUntil;
@@ -191,10 +202,16 @@ export function createGuard(parts: GuardParts): Guard {
     }
     // What was told last is old, and better than nothing while the ledger is away.
     const free = isAway ? available(standing) : undefined;
-    const isPoor = free !== undefined && free < credits;
+    const isPoor = free !== undefined && free < credits && !mustAskJournal(standing);
     if (isPoor || standing.brokeUntil > now) return poor(standing);
-    if (unsettled(standing) + credits > parts.creditLine) return { code: "exposure-reached" };
+    const isOverLine = unsettled(standing) + credits > parts.creditLine;
+    if (isOverLine && !mustAskJournal(standing)) return { code: "exposure-reached" };
     return "pass";
+  }
+
+  /** Whether other processes may have freed credits since the journal was heard of. */
+  function mustAskJournal({ heardAt }: Standing): boolean {
+    return parts.share !== undefined && elapsed() - heardAt > heardMs;
   }
 
   function poor(standing: Standing): Turned {
@@ -210,7 +227,7 @@ export function createGuard(parts: GuardParts): Guard {
   /** Asks the ledger and the journal. Never rejects. */
   async function ask(standing: Standing) {
     const { planId, holderAddress, spent } = standing;
-    const asked = { at: clock, spent };
+    const askedAt = clock;
     let askLedger = false;
     const known = await questions.ask(() => {
       // When it is its turn: those before it may have found out that the ledger is away.
@@ -222,7 +239,8 @@ export function createGuard(parts: GuardParts): Guard {
     const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
     alter(standing, () => {
       standing.isAway = isAway;
-      if (known) load(standing, known.account, asked.at);
+      if (known) load(standing, known.account, askedAt);
+      const asked = { at: askedAt, spent: parts.share && known ? known.spentBefore : spent };
       if (balance?.told) tellBalance(standing, balance.amount, asked, now);
       else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
     });
@@ -233,17 +251,79 @@ export function createGuard(parts: GuardParts): Guard {
   }
 
   /** The journal's word on what is not settled replaces ours; what it refused before we came counts. */
-  function load(standing: Standing, account: Known["account"], askedAt: number) {
-    standing.journaled = account.unsettled;
-    standing.doubtful = account.doubtful;
+  function load(standing: Standing, account: Account, askedAt: number) {
+    hear(standing, account);
     const isFirst = !standing.isLoaded;
     standing.isLoaded = true;
     if (!isFirst) return;
+    standing.refused = account.refused;
     // A clock that was set back does not make it longer.
     const left = (at: number) => Math.min(parts.blockForMs, at + parts.blockForMs - parts.now());
     const { credits, otherwise } = account.refused;
     if (credits !== null) refused(standing, "insufficient-credits", left(credits), askedAt, 0);
     if (otherwise !== null) refused(standing, "otherwise", left(otherwise), askedAt, 0);
+  }
+
+  function hear(standing: Standing, account: Account) {
+    standing.journaled = account.unsettled;
+    standing.doubtful = account.doubtful;
+    if (!parts.share) return;
+    // What was spent long ago is forgotten, and then nothing can be reckoned from it.
+    if (account.spent < standing.spent) standing.total = undefined;
+    standing.isKnown &&= standing.total !== undefined;
+    standing.spent = account.spent;
+    standing.onWire = account.onWire;
+  }
+
+  /** Refusals that other processes met count here, too. */
+  function hearRefusals(standing: Standing, { refused: found }: Account) {
+    const { refused: known } = standing;
+    standing.refused = found;
+    const { blockForMs } = parts;
+    if (found.credits !== null && found.credits !== known.credits) {
+      standing.settledUntil = 0;
+      refused(standing, "insufficient-credits", blockForMs, clock, 0);
+    }
+    if (found.otherwise !== null && found.otherwise !== known.otherwise) {
+      refused(standing, "otherwise", blockForMs, clock, 0);
+    }
+  }
+
+  /** Makes a hold known to all processes, if it fits with what they have. */
+  async function share(
+    standing: Standing,
+    { proof }: Payment,
+    redemptionId: string,
+    credits: number,
+    ask: NonNullable<GuardParts["share"]>,
+  ): Promise<Turned | undefined> {
+    const { creditLine, maxExposure, blockForMs } = parts;
+    for (let tries = 0; tries < sharesAgain; tries += 1) {
+      const { planId, holderAddress, isKnown, total, refused } = standing;
+      const within =
+        isKnown && total !== undefined ? { total } : { creditLine, maxExposure, blockForMs };
+      const asked = { redemptionId, planId, holderAddress, credits, within, refused };
+      const answer = await ask(asked);
+      alter(standing, () => {
+        hear(standing, answer.account);
+        standing.elsewhere = answer.elsewhere;
+        standing.heardAt = elapsed();
+      });
+      if (answer.isHeld) return undefined;
+      hearRefusals(standing, answer.account);
+      if (answer.exposure !== null && answer.exposure + credits > maxExposure) {
+        parts.onExposureReached();
+        return { code: "exposure-reached" };
+      }
+      // What this request has on hold counts already.
+      let decision = decide(standing, 0, proof, false);
+      if (!decision) {
+        await askOnce(standing);
+        decision = decide(standing, 0, proof, true);
+      }
+      if (decision !== "pass") return decision ?? { code: "ledger-away" };
+    }
+    return standing.isKnown ? poor(standing) : { code: "exposure-reached" };
   }
 
   /** The ledger refused a charge: whoever sent it has had the answer for nothing. */
@@ -269,9 +349,11 @@ export function createGuard(parts: GuardParts): Guard {
     return questions.share(standing, () => ask(standing));
   }
 
-  function take(standing: Standing, credits: number, proof: string): Hold {
+  function take(standing: Standing, credits: number, payment: Payment): Hold {
+    const { proof } = payment;
     let held = credits;
     let ended = false;
+    let shared: string | undefined;
     const set = (next: number): undefined => {
       alter(standing, () => {
         standing.held += next - held;
@@ -281,24 +363,32 @@ export function createGuard(parts: GuardParts): Guard {
     alter(standing, () => {
       standing.held += credits;
     });
+    const shareIt = () => {
+      if (!parts.share || shared === undefined || ended || held === 0) return undefined;
+      return share(standing, payment, shared, held, parts.share);
+    };
     return {
       credits: () => held,
+      share(redemptionId) {
+        shared = redemptionId;
+        return shareIt();
+      },
       change(next) {
         if (ended) return undefined;
+        const before = held;
         if (next <= held) return set(next);
-        const more = next - held;
         const settle = (isAnswered: boolean) => {
-          const decision = decide(standing, more, proof, isAnswered);
-          if (decision === "pass" && !ended) set(next);
-          return decision;
+          const decision = decide(standing, next - held, proof, isAnswered);
+          if (decision !== "pass" || ended) return decision === "pass" ? undefined : decision;
+          set(next);
+          // What the journal refuses it does not have: there it is what it was.
+          return shareIt()?.then((turned) => {
+            if (turned && !ended) set(before);
+            return turned;
+          });
         };
-        const decision = settle(false);
-        if (decision === "pass") return undefined;
-        if (decision) return decision;
-        return askOnce(standing).then(() => {
-          const late = settle(true);
-          return late === "pass" ? undefined : late;
-        });
+        const mustAsk = decide(standing, next - held, proof, false) === undefined;
+        return mustAsk ? askOnce(standing).then(() => settle(true)) : settle(false);
       },
       end() {
         if (ended) return;
@@ -311,13 +401,13 @@ export function createGuard(parts: GuardParts): Guard {
   function admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned> {
     const { planId, holderAddress, proof } = payment;
     const standing = standingOf(planId, holderAddress);
-    if (credits === 0) return take(standing, 0, proof);
+    if (credits === 0) return take(standing, 0, payment);
     const decision = decide(standing, credits, proof, false);
-    if (decision === "pass") return take(standing, credits, proof);
+    if (decision === "pass") return take(standing, credits, payment);
     if (decision) return decision;
     return askOnce(standing).then(() => {
       const late = decide(standing, credits, proof, true);
-      return late === "pass" ? take(standing, credits, proof) : (late ?? { code: "ledger-away" });
+      return late === "pass" ? take(standing, credits, payment) : (late ?? { code: "ledger-away" });
     });
   }
 

@@ -3,6 +3,7 @@
  * when, is the guard's. Amounts are credits.
  */
 
+import type { Account } from "../account.ts";
 import type { LedgerCredits } from "../redemption.ts";
 
 export interface Standing {
@@ -35,8 +36,10 @@ export interface Standing {
   onWire: number;
   /** On hold in other processes, where holds are shared. */
   elsewhere: number;
-  /** When the journal told that last, by the same clock as `toldAt`. */
+  /** When that was heard last, by the same clock as `toldAt`. */
   heardAt: number;
+  /** The refusals of the ledger that the journal told last. */
+  refused: Account["refused"];
   /**
    * Set while the ledger has refused a charge for want of credits, and told no balance since that
    * would have paid for it.
@@ -72,7 +75,8 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     doubtful: 0,
     onWire: 0,
     elsewhere: 0,
-    heardAt: 0,
+    heardAt: Number.NEGATIVE_INFINITY,
+    refused: { credits: null, otherwise: null },
     brokeUntil: 0,
     lacking: 0,
     brokeAt: 0,

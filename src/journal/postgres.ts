@@ -9,17 +9,15 @@
 
 import { createHmac, randomBytes } from "node:crypto";
 import type { PoolConfig } from "pg";
+import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { CreditMeterError } from "../errors.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
-  Account,
   ActRecord,
   Batch,
   Claim,
   Claimed,
   Entry,
-  HoldAnswer,
-  HoldAsked,
   Journal,
   Reservation,
   Settlement,
@@ -405,6 +403,9 @@ function createJournal(
   const account = `select * from ${s}.account($1)`;
   const hold = `select * from ${s}.hold($1, $2, $3) as answer`;
   const release = `
+    with given_back as (
+      delete from ${s}.proofs where redemption_id = any ($1) and not exists (
+        select 1 from ${s}.redemptions as r where r.redemption_id = proofs.redemption_id))
     delete from ${s}.holds where redemption_id = any ($1) and owner is not null`;
   const releaseAll = `delete from ${s}.holds where owner = $1`;
 

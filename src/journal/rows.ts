@@ -1,6 +1,7 @@
 /** What journals in databases have in common: their columns, and what an act decides. */
 
-import type { Act, Claimed, HoldAnswer, HoldAsked, JournalRecord } from "./journal.ts";
+import type { HoldAnswer, HoldAsked } from "../account.ts";
+import type { Act, Claimed, JournalRecord } from "./journal.ts";
 import { text } from "./text.ts";
 
 export interface ClaimedRow {

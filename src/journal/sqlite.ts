@@ -7,17 +7,15 @@
 import { createHmac } from "node:crypto";
 import { chmodSync } from "node:fs";
 import Database from "libsql";
+import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { CreditMeterError } from "../errors.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
-  Account,
   ActRecord,
   Batch,
   Claim,
   Claimed,
   Entry,
-  HoldAnswer,
-  HoldAsked,
   Journal,
   Reservation,
   Settlement,
@@ -234,6 +232,9 @@ function createJournal(db: Database.Database): Journal {
   const release = db.prepare(
     "delete from holds where redemption_id in (select value from json_each(?)) and owner is not null",
   );
+  const giveBack = db.prepare(`
+    delete from proofs where redemption_id in (
+      select value from json_each(?) where value not in (select redemption_id from redemptions))`);
   const releaseAll = db.prepare("delete from holds where owner = ?");
   const forgetSpent = db.prepare(
     `delete from spent where at < unixepoch('subsec') * 1000 - ${spentKeptMs}`,
@@ -500,9 +501,13 @@ function createJournal(db: Database.Database): Journal {
       ),
 
     release: (ids) =>
-      settled(() => {
-        release.run(JSON.stringify(ids.map(text)));
-      }),
+      settled(() =>
+        inTransaction(db, () => {
+          for (const statement of [release, giveBack]) {
+            statement.run(JSON.stringify(ids.map(text)));
+          }
+        }),
+      ),
 
     balanceBefore: (record) =>
       settled(() => {

@@ -264,27 +264,30 @@ export function createMeter(parts: MeterParts): Meter {
       hold.end();
       return refuse(req, res, next, opened, fullDetails[opened], known);
     }
-    if (!parts.strict && !parts.singleUse) {
+    const shared = hold.share(opened.redemptionId);
+    if (!parts.strict && !parts.singleUse && !shared) {
       admit(req, res, opened, admission, route);
       return next();
     }
-    remembered(opened, admission).then((became) => {
+    remembered(opened, admission, shared).then((became) => {
       if (became === "remembered" && !isOver()) {
         admit(req, res, opened, admission, route);
         return next();
       }
       hold.end();
-      // What was reserved is given back with the record of a redemption that is skipped.
-      if (became !== "proof-spent") redemptions.decide(opened, skip("nothing-delivered"));
-      else {
-        redemptions.withdraw(opened);
-        const detail = "This proof has paid for a request before. Make a new one for each request.";
-        return refuse(req, res, next, became, detail, known);
-      }
-      if (became === "late") {
+      if (became === "remembered" || became === "late") {
+        // What was reserved is given back with the record of a redemption that is skipped.
+        redemptions.decide(opened, skip("nothing-delivered"));
+        if (became === "remembered") return;
         const code = "journal-failing";
         return refuse(req, res, next, code, fullDetails[code], known);
       }
+      redemptions.withdraw(opened);
+      if (became !== "proof-spent") {
+        return turnAway(req, res, next, became, admission.verdict !== undefined, known);
+      }
+      const detail = "This proof has paid for a request before. Make a new one for each request.";
+      refuse(req, res, next, became, detail, known);
     }, next);
   }
 
@@ -292,15 +295,20 @@ export function createMeter(parts: MeterParts): Meter {
   async function remembered(
     redemption: Redemption,
     { payment, verdict }: Admission,
-  ): Promise<"remembered" | "proof-spent" | "late"> {
+    shared: Promise<Turned | undefined> | undefined,
+  ): Promise<"remembered" | "proof-spent" | "late" | Turned> {
     const until = performance.now() + parts.journalWaitMs;
     const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
-    if (parts.singleUse) {
-      // It fails where the meter is being closed.
-      const reserved = redemptions.reserve(redemption, spentBy(payment, verdict));
-      const isOurs = await inTime(reserved.catch(() => "late" as const));
-      if (isOurs !== true) return isOurs === "late" ? "late" : "proof-spent";
-    }
+    // Both at once: a request waits for one answer of the journal. They fail where it does not answer, or
+    // the meter is being closed.
+    const reserved = parts.singleUse
+      ? redemptions.reserve(redemption, spentBy(payment, verdict))
+      : true;
+    const both = await inTime(Promise.all([reserved, shared]).catch(() => "late" as const));
+    if (both === "late") return "late";
+    const [isOurs, turned] = both;
+    if (!isOurs) return "proof-spent";
+    if (turned) return turned;
     if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
     return "remembered";
   }

@@ -4,8 +4,8 @@
  * it can live in another thread.
  */
 
+import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import type {
-  Account,
   Act,
   ActRecord,
   Filter,
@@ -79,8 +79,17 @@ export interface Questions {
    */
   account: {
     ask: { readonly planId: string; readonly holderAddress: string; readonly askLedger: boolean };
-    answer: { readonly balance: BalanceReading | null; readonly account: Account };
+    answer: {
+      readonly balance: BalanceReading | null;
+      /** Credits that the journal knew to be spent before the ledger was asked. */
+      readonly spentBefore: number;
+      readonly account: Account;
+    };
   };
+  /** Sets credits aside, so that every process on the journal knows of them. */
+  hold: { ask: HoldAsked; answer: HoldAnswer };
+  /** Gives back hold and proof of a redemption that leaves no record. */
+  release: { ask: { readonly redemptionId: string }; answer: undefined };
   /** Whether the proof is this redemption's now, durably; false where another has used it. */
   reserve: { ask: Reservation; answer: boolean };
   /** Sends nothing more, gives up what is on the wire, writes down what came of it, and closes. */

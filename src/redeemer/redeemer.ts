@@ -9,6 +9,7 @@ import { holderKeyOf } from "../redemption.ts";
 import type { Attempted } from "./attempt.ts";
 import type { Door, Submission, News as Told } from "./door.ts";
 import { createHealth, messageOf } from "./health.ts";
+import { createHolds } from "./holds.ts";
 import { lookMs, startLooking } from "./looks.ts";
 import { createNews, newsOf } from "./news.ts";
 import { type Answers, createAnswers } from "./questions.ts";
@@ -58,6 +59,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     },
     wakeIn,
   });
+  const holds = createHolds(journal, owner);
   const health = createHealth((state) => tell({ kind: "health", health: state }), sender.paused);
   const news = createNews(journal, sender.has);
   const stopLooking = startLooking(options, health, news, () => schedule(0));
@@ -244,9 +246,19 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   const answers: Answers = {
     ...fromJournal,
     async account({ planId, holderAddress, askLedger }) {
-      const balance = askLedger ? await options.askBalance(planId, holderAddress) : null;
-      const account = await exclusive(() => journal.account(planId, holderAddress));
-      return { balance, account };
+      const read = () => exclusive(() => journal.account(planId, holderAddress));
+      if (!askLedger) {
+        const account = await read();
+        return { balance: null, spentBefore: account.spent, account };
+      }
+      const { spent: spentBefore } = await read();
+      const balance = await options.askBalance(planId, holderAddress);
+      return { balance, spentBefore, account: await read() };
+    },
+    hold: holds.hold,
+    async release({ redemptionId }) {
+      holds.release(redemptionId);
+      return undefined;
     },
     /** Whoever hears of a redemption may decide about it at once, before its record is written. */
     async act(asked) {

@@ -56,7 +56,10 @@ export interface Redemptions {
   readonly door: Door;
   /** Admits a request if there is a place for its charge; else says why not. */
   open(payment: Payment, route: string): Redemption | RefusalToOpen;
-  /** Takes it back before it was handed over in any way: it leaves no record. */
+  /**
+   * Takes it back before it was handed over in any way: it leaves no record, and what the journal has set
+   * aside or reserved for it is given back.
+   */
   withdraw(redemption: Redemption): void;
   /** Resolves with whether the proof is this redemption's: the first that asks gets it, durably. */
   reserve(redemption: Redemption, proof: string): Promise<boolean>;
@@ -363,6 +366,8 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       underWay -= 1;
       underWayBytes -= entry.bytes;
       entry.leave();
+      // It fails where the meter is being closed.
+      door.ask("release", { redemptionId }).catch(() => {});
     },
 
     reserve: ({ redemptionId }, proof) => door.ask("reserve", { redemptionId, proof }),

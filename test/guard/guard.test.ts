@@ -422,13 +422,13 @@ describe("after a refusal by the ledger", () => {
   ])("a restart forgives nobody: refused %s (%s), %d ms ago: %s", async (_name, why, ago, code) => {
     const { admit, wallClock } = openGuard();
     const refused = { ...notRefused, [why]: wallClock() - ago };
-    const account = { unsettled: 0, doubtful: 0, refused };
+    const account = { ...nothingKnown, refused };
     expect(codeOf(await admit(ann, 1, { balance: away, account }))).toBe(code);
   });
 
   test("a restart forgives nobody: what is not settled, and what is in doubt", async () => {
     const { admit } = openGuard({ creditLine: 10 });
-    const account = { unsettled: 5, doubtful: 4, refused: notRefused };
+    const account = { ...nothingKnown, unsettled: 5, doubtful: 4 };
     expect(codeOf(await admit(ann, 2, { balance: away, account }))).toBe("exposure-reached");
     expect(codeOf(await admit(ann, 1))).toBe("pass");
   });
@@ -436,7 +436,7 @@ describe("after a refusal by the ledger", () => {
   test("but a balance that the ledger tells now is its word", async () => {
     const { admit, wallClock } = openGuard();
     const refused = { ...notRefused, credits: wallClock() - 1 };
-    const account = { unsettled: 0, doubtful: 0, refused };
+    const account = { ...nothingKnown, refused };
     expect(codeOf(await admit(ann, 5, { ...told(5), account }))).toBe("pass");
   });
 });

@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Hold, Known, Turned } from "../../src/guard/guard.ts";
-import { isHold, notRefused, openGuard, payer, turn } from "./world.ts";
+import { isHold, nothingKnown, openGuard, payer, turn } from "./world.ts";
 
 const names = ["ann", "bob"];
 const name = fc.constantFrom(...names);
@@ -72,7 +72,7 @@ function createModel() {
     const unsettled = theirs
       .filter(({ state }) => state === "pending" || state === "sending" || state === "applied")
       .reduce((sum, { amount }) => sum + amount, 0);
-    return { unsettled, doubtful: 0, refused: notRefused };
+    return { ...nothingKnown, unsettled };
   }
 
   async function take(one: Step) {
@@ -170,7 +170,7 @@ function createModel() {
       const amount = has.get(nameOf(question?.holderAddress ?? "")) ?? 0;
       await question?.answer({
         balance: { told: true, amount },
-        account: { unsettled: 0, doubtful: 0, refused: notRefused },
+        account: nothingKnown,
       });
       await turn();
     }

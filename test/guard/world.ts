@@ -3,6 +3,7 @@
 import {
   createGuard,
   type GuardOptions,
+  type GuardParts,
   type Hold,
   type Known,
   type Turned,
@@ -24,6 +25,8 @@ export const notRefused = { credits: null, otherwise: null };
 export const nothingKnown: Known["account"] = {
   unsettled: 0,
   doubtful: 0,
+  spent: 0,
+  onWire: 0,
   refused: notRefused,
 };
 export const away: Known["balance"] = { told: false, answered: false };
@@ -33,9 +36,12 @@ export function payer(name: string, proof = "proof"): Payment {
   return { planId: "plan", holderAddress: `0x${name}`, proof };
 }
 
+/** What was spent before the question is what the account says, unless told otherwise. */
+type Answered = Omit<Known, "spentBefore"> & Partial<Known>;
+
 type Settled = Extract<ChargeEvent, { kind: "settled" }>;
 
-export function openGuard(options: Partial<GuardOptions> = {}) {
+export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardParts["share"]) {
   let now = 1_000;
   let ids = 0;
   let inJournal = 0;
@@ -43,7 +49,7 @@ export function openGuard(options: Partial<GuardOptions> = {}) {
   const asked: {
     holderAddress: string;
     askLedger: boolean;
-    answer: (known: Known) => Promise<void>;
+    answer: (known: Answered) => Promise<void>;
     fail: () => void;
   }[] = [];
   const guard = createGuard({
@@ -51,12 +57,13 @@ export function openGuard(options: Partial<GuardOptions> = {}) {
     ...options,
     ask: ({ holderAddress, askLedger }) =>
       new Promise((resolve, reject) => {
-        const answer = async (known: Known) => {
-          resolve(known);
+        const answer = async (known: Answered) => {
+          resolve({ spentBefore: known.account.spent, ...known });
           await turn();
         };
         asked.push({ holderAddress, askLedger, answer, fail: () => reject(new Error("closed")) });
       }),
+    share,
     onExposureReached: () => {
       exposureReached += 1;
     },

@@ -2,7 +2,8 @@
 
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { HoldAsked, Journal } from "../../src/journal/journal.ts";
+import type { HoldAsked } from "../../src/account.ts";
+import type { Journal } from "../../src/journal/journal.ts";
 import type { Opened } from "./conformance.ts";
 import { answers, claim, commit, entry, settle, t0 } from "./records.ts";
 
@@ -123,6 +124,17 @@ export function describeHolds(open: () => Promise<Opened>): void {
       expect(await hold(journal, "one", { redemptionId: "f", ...full })).toEqual([true]);
     });
 
+    test("and gives back the proof of what is released, unless it has a record", async () => {
+      const { journal } = await fresh();
+      const reserve = (id: string, ...proofs: string[]) =>
+        commit(journal, { reserve: proofs.map((proof) => ({ redemptionId: id, proof })) });
+      await reserve("a", "p");
+      await reserve("b", "q");
+      await commit(journal, { append: [entry("b")] });
+      await journal.release(["a", "b"]);
+      expect((await reserve("c", "p", "q")).reserved).toEqual([true, false]);
+    });
+
     test("nothing where the ledger has refused a charge that was not known of", async () => {
       const { journal } = await fresh();
       await commit(journal, { append: [entry("a"), entry("b")] });
@@ -136,7 +148,7 @@ export function describeHolds(open: () => Promise<Opened>): void {
       });
       const refused = { credits: null, otherwise: t0 + 1 };
       expect(await hold(journal, "one", { redemptionId: "c", refused })).toEqual([true]);
-      const broke = { ...answers.failed, reason: "insufficient-credits" };
+      const broke = { ...answers.failed, reason: "insufficient-credits" } as const;
       await settle(journal, b, broke, { now: t0 + 2 });
       expect(await hold(journal, "one", { redemptionId: "d", refused })).toEqual([false]);
       const both = { credits: t0 + 2, otherwise: t0 + 1 };

@@ -1,6 +1,7 @@
 /** Whole meters on a journal in PostgreSQL. */
 
 import { randomUUID } from "node:crypto";
+import pg from "pg";
 import request from "supertest";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CreditMeterOptions } from "../../src/index.ts";
@@ -18,11 +19,12 @@ const place = () => ({
   schema: `test_${randomUUID().replaceAll("-", "")}`,
 });
 
-async function api(options: Partial<CreditMeterOptions>) {
-  const built = await meteredApi({ routes: { "POST /": 1 }, ...options }, (app, meter) => {
+async function api(options: Partial<CreditMeterOptions>, credits = 100) {
+  const build: Parameters<typeof meteredApi>[1] = (app, meter) => {
     app.use(meter);
     app.post("/", (_req, res) => void res.json({}));
-  });
+  };
+  const built = await meteredApi({ routes: { "POST /": 1 }, ...options }, build, { credits });
   const post = (headers: Record<string, string> = {}) =>
     request(built.url)
       .post("/")
@@ -57,6 +59,44 @@ test("a proof that pays once pays once in all of the fleet", async () => {
   expect(statuses.sort()).toEqual([200, 409, 409, 409]);
 });
 
+test("a hundred requests at once, over four processes, get what a balance of five pays for", async () => {
+  const journal = place();
+  const first = await api({ journal }, 5);
+  const environment = { name: "embedded", baseUrl: first.ledger.baseUrl };
+  const others = [];
+  for (let count = 0; count < 3; count += 1) others.push(await api({ journal, environment }));
+  const fleet = [first, ...others];
+  const statuses = await Promise.all(
+    Array.from({ length: 100 }, (_, index) => fleet[index % 4]?.post()),
+  );
+  const of = (status: number) => statuses.filter((one) => one === status).length;
+  expect([of(200), of(402)]).toEqual([5, 95]);
+  await Promise.all(fleet.map(({ meter }) => meter.flush()));
+  expect(first.ledger.countBurns()).toBe(5);
+  const { redemptions } = await first.meter.redemptions.list({ limit: 200 });
+  // Who was turned away left no record.
+  expect(redemptions.map(({ status }) => status)).toEqual(Array(5).fill("completed"));
+});
+
+test('a request waits for the database with scope "fleet", and for nothing with "process"', async () => {
+  const journal = place();
+  const one = await api({ journal, guard: { scope: "process" } });
+  const environment = { name: "embedded", baseUrl: one.ledger.baseUrl };
+  const two = await api({ journal, environment });
+  expect([await one.post(), await two.post()]).toEqual([200, 200]);
+  await Promise.all([one.meter.flush(), two.meter.flush()]);
+  const client = new pg.Client({ connectionString: postgres.url });
+  await client.connect();
+  await client.query("begin");
+  await client.query(`lock table ${journal.schema}.holds in access exclusive mode`);
+  expect([await one.post(), await two.post()]).toEqual([200, 503]);
+  await client.query("commit");
+  await client.end();
+  await Promise.all([one.meter.flush(), two.meter.flush()]);
+  expect(one.ledger.countBurns()).toBe(3);
+  expect(await two.post()).toBe(200);
+});
+
 test("what one leaves behind is sent by the next", async () => {
   const journal = place();
   const one = await api({ journal });
@@ -83,7 +123,9 @@ test("a PostgreSQL that goes away and comes back loses nothing", async ({ skip }
   expect(statuses.every((status) => status === 200 || status === 503)).toBe(true);
   await expect.poll(() => post(), { timeout: 20_000 }).toBe(200);
   await meter.flush();
-  // A charge that was on the wire when its answer could not be written is settled all the same.
-  expect(settled.map(({ status }) => status)).toEqual(Array(answered + 2).fill("completed"));
+  // A charge that was on the wire when its answer could not be written is settled all the same; who was
+  // turned away is charged nothing.
+  const charged = settled.filter(({ status }) => status !== "skipped");
+  expect(charged.map(({ status }) => status)).toEqual(Array(answered + 2).fill("completed"));
   expect(ledger.countBurns()).toBe(answered + 2);
 });
