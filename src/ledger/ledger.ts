@@ -65,7 +65,7 @@ export interface Ledger {
    *     accepted: { scheme: "nvm:erc4337", network: "eip155:84532", planId: "1", extra: {} },
    *   }),
    * });
-   * const { accessToken } = await answer.json(); // goes into the header payment-signature
+   * console.log(await answer.json()); // { accessToken: "…" }, for the header payment-signature
    * ```
    */
   addBuyer(buyer: string | LedgerBuyer): string;

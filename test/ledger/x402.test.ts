@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { buyerKey, createLedger, devKey } from "../../src/ledger/index.ts";
 import { funded, holder, mint, plan, redeem, send } from "./wire.ts";
@@ -539,6 +540,21 @@ describe("hostile input", () => {
       expect((await settle(ledger, issued.body.accessToken, fields)).status).toBe(201);
     },
   );
+
+  test("of one other letter is another token, or the same bytes", async () => {
+    const { ledger, token } = await buying(5);
+    const bytes = Buffer.from(token, "base64");
+    const letter = fc.tuple(fc.nat(token.length - 1), fc.string({ unit: "binary", maxLength: 2 }));
+    await fc.assert(
+      fc.asyncProperty(letter, async ([at, other]) => {
+        const sent = `${token.slice(0, at)}${other}${token.slice(at + 1)}`;
+        const same = /^[\w+/=-]*$/.test(sent) && Buffer.from(sent, "base64").equals(bytes);
+        const said = await verify(ledger, sent);
+        expect([said.status, said.body.isValid]).toEqual([201, same]);
+      }),
+      { numRuns: 300 },
+    );
+  });
 
   test("of bytes that are no text is no 500", async () => {
     const { ledger } = await buying(5);

@@ -171,7 +171,7 @@ export function createX402(
         accept.scheme === scheme && accept.network === network && accept.planId === planId,
     );
     if (!matches) return otherScheme;
-    // Compared for every token that carries one (nevermined-io/payments-py, x402/token.py).
+    // Compared for every token that carries one (nevermined-io/payments, src/x402/token-request.ts).
     if (resourceUrl !== undefined && !sameResource(resourceUrl, required.resource.url)) {
       return otherResource;
     }
