@@ -122,7 +122,7 @@ export function createFaults(seed: number): Faults {
     draw(endpoint) {
       if (script.length === 0 && rates.length === 0) return none;
       const applies = ({ name, on }: Planned) =>
-        name !== connection && (on === "any" || on === endpoint || on.includes(endpoint));
+        name !== connection && (on === "any" || [on].flat().includes(endpoint));
       const next = scripted(applies);
       if (next !== undefined) return next ? [settled(next)] : none;
       return rates
