@@ -1,5 +1,6 @@
 import { type Audit, audit } from "./audit.ts";
 import { closeDatabase, isConstraint, maxCredits, openDatabase } from "./database.ts";
+import { createPermissions, type Permissions } from "./permissions.ts";
 
 /** Credits that move between a plan and one of its holders. */
 export interface Movement {
@@ -13,6 +14,8 @@ export interface Movement {
 /** Where a movement came from; kept beside it. */
 export interface Origin {
   idempotencyKey: string | null;
+  /** What a settlement was asked under, whether that counts or not; `null` for a redemption. */
+  agentRequestId: string | null;
   correlationId: string | null;
 }
 
@@ -29,6 +32,7 @@ export interface BurnFilter {
   planId?: string;
   holderAddress?: string;
   idempotencyKey?: string;
+  agentRequestId?: string;
 }
 
 /** The answer that a key of idempotency is bound to. */
@@ -44,11 +48,16 @@ export interface Moved {
   balance: number;
 }
 
+/** A {@link Moved} burn, which has a number when it was applied. */
+export type Burned =
+  | { applied: true; balance: number; burnId: number }
+  | (Moved & { applied: false });
+
 export interface Accounts {
   /** All of `work` or, when it throws, nothing of it. */
   commit<T>(work: () => T): T;
   mint(movement: Movement, origin: Origin): Moved;
-  burn(movement: Movement, origin: Origin): Moved;
+  burn(movement: Movement, origin: Origin): Burned;
   /** `undefined` when the holder never had credits of the plan. */
   balance(planId: string, holderAddress: string): number | undefined;
   /** Whether the plan ever minted. */
@@ -58,11 +67,13 @@ export interface Accounts {
   burns(filter: BurnFilter & { limit?: number }): Burn[];
   countBurns(filter: BurnFilter): number;
   audit(): Audit;
+  /** Kept beside the accounts, so that one commit holds both. */
+  permissions: Permissions;
   close(): void;
 }
 
 /** Double-entry accounts in SQLite: a file, or memory when `path` is `:memory:`. */
-export function openAccounts(path: string): Accounts {
+export function openAccounts(path: string, now: () => number): Accounts {
   const db = openDatabase(path);
   const find = db.prepare("SELECT id, balance FROM account WHERE plan_id = ? AND holder = ?");
   const both = db.prepare(
@@ -72,8 +83,9 @@ export function openAccounts(path: string): Accounts {
   );
   const open = db.prepare("INSERT INTO account (plan_id, holder) VALUES (?, ?) RETURNING id");
   const post = db.prepare(
-    `INSERT INTO transfer (kind, debit, credit, amount, idempotency_key, correlation_id, at)
-     VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO transfer
+       (kind, debit, credit, amount, idempotency_key, agent_request_id, correlation_id, at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const recall = db.prepare("SELECT fingerprint, status, body FROM answer WHERE key = ?");
   const remember = db.prepare(
@@ -85,7 +97,18 @@ export function openAccounts(path: string): Accounts {
   const opened = (planId: string, holder: string) =>
     account(planId, holder)?.id ?? (open.get(planId, holder.toLowerCase()) as { id: number }).id;
   const record = (kind: string, debit: number, credit: number, amount: number, origin: Origin) =>
-    post.run(kind, debit, credit, amount, origin.idempotencyKey, origin.correlationId, Date.now());
+    Number(
+      post.run(
+        kind,
+        debit,
+        credit,
+        amount,
+        origin.idempotencyKey,
+        origin.agentRequestId,
+        origin.correlationId,
+        now(),
+      ).lastInsertRowid,
+    );
 
   const accounts: Accounts = {
     commit(work) {
@@ -123,8 +146,8 @@ export function openAccounts(path: string): Accounts {
       if (!holder || holder.balance < amount) {
         return { applied: false, balance: holder?.balance ?? 0 };
       }
-      record("burn", holder.id, holder.plan, amount, origin);
-      return { applied: true, balance: holder.balance - amount };
+      const burnId = record("burn", holder.id, holder.plan, amount, origin);
+      return { applied: true, balance: holder.balance - amount, burnId };
     },
     balance: (planId, holderAddress) => account(planId, holderAddress)?.balance,
     knows: (planId) => account(planId, "") !== undefined,
@@ -135,7 +158,8 @@ export function openAccounts(path: string): Accounts {
     burns(filter) {
       const rows = db
         .prepare(
-          `SELECT transfer.id, plan_id, holder, amount, idempotency_key, correlation_id, at
+          `SELECT transfer.id, plan_id, holder, amount, idempotency_key, agent_request_id,
+             correlation_id, at
            ${burnsWhere} ORDER BY transfer.id LIMIT ?`,
         )
         .all(...bound(filter), filter.limit ?? -1) as BurnRow[];
@@ -144,6 +168,7 @@ export function openAccounts(path: string): Accounts {
     countBurns: (filter) =>
       (db.prepare(`SELECT count(*) AS n ${burnsWhere}`).get(...bound(filter)) as { n: number }).n,
     audit: () => audit(db),
+    permissions: createPermissions(db, now),
     close: () => closeDatabase(db),
   };
   return accounts;
@@ -151,13 +176,14 @@ export function openAccounts(path: string): Accounts {
 
 const burnsWhere = `FROM transfer JOIN account ON account.id = debit
   WHERE kind = 'burn' AND (?1 IS NULL OR plan_id = ?1) AND (?2 IS NULL OR holder = ?2)
-    AND (?3 IS NULL OR idempotency_key = ?3)`;
+    AND (?3 IS NULL OR idempotency_key = ?3) AND (?4 IS NULL OR agent_request_id = ?4)`;
 
-function bound(filter: BurnFilter): [string | null, string | null, string | null] {
+function bound(filter: BurnFilter): (string | null)[] {
   return [
     filter.planId ?? null,
     filter.holderAddress?.toLowerCase() ?? null,
     filter.idempotencyKey ?? null,
+    filter.agentRequestId ?? null,
   ];
 }
 
@@ -167,6 +193,7 @@ interface BurnRow {
   holder: string;
   amount: number;
   idempotency_key: string | null;
+  agent_request_id: string | null;
   correlation_id: string | null;
   at: number;
 }
@@ -178,6 +205,7 @@ function toBurn(row: BurnRow): Burn {
     holderAddress: row.holder,
     amount: row.amount,
     idempotencyKey: row.idempotency_key,
+    agentRequestId: row.agent_request_id,
     correlationId: row.correlation_id,
     at: new Date(row.at).toISOString(),
   };

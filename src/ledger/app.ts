@@ -1,15 +1,17 @@
 import { randomUUID } from "node:crypto";
 import express, { type NextFunction, type Request, type Response } from "express";
-import { problem } from "./answers.ts";
+import { type Answer, problem } from "./answers.ts";
 import { createConduct, type Parts } from "./conduct.ts";
 import type { createEndpoints } from "./endpoints.ts";
 import type { Endpoint } from "./faults.ts";
-import { type createKeys, notOwner, type Rights } from "./keys.ts";
+import { type Keys, noBuyer, notOwner, type Rights } from "./keys.ts";
+import type { createX402 } from "./x402/endpoints.ts";
 
 /** Routes to endpoints. Paths are those of Nevermined's API. Works on Express 4 and 5. */
 export function createApp(
   endpoints: ReturnType<typeof createEndpoints>,
-  judge: ReturnType<typeof createKeys>,
+  x402: ReturnType<typeof createX402>,
+  judge: Keys["judge"],
   parts: Parts,
 ): express.Express {
   const { serve, carryOut, send } = createConduct(parts);
@@ -32,17 +34,42 @@ export function createApp(
     res.locals.rights = rights;
     next();
   };
-  for (const endpoint of ["redeem", "mint"] as const) {
-    api.post(`/protocol/plans/${endpoint}`, guard(endpoint), parse, (req, res) => {
-      const task = endpoints[endpoint](req.body ?? {}, res.locals.correlationId);
-      if ("refused" in task) return send(endpoint, res, task.refused);
-      const rights: Rights = res.locals.rights;
-      if (!rights.owns(task.planId)) {
-        return send(endpoint, res, notOwner(task.planId, res.locals.correlationId));
-      }
-      void carryOut(endpoint, task, req, res);
+  /** What was read of a request that may be carried out; of others the refusal has been sent. */
+  function allowed<Read extends { planId: string }>(
+    endpoint: Endpoint,
+    read: Read | { refused: Answer },
+    res: Response,
+  ): Read | undefined {
+    if ("refused" in read) return void send(endpoint, res, read.refused);
+    const rights: Rights = res.locals.rights;
+    if (rights.owns(read.planId)) return read;
+    return void send(endpoint, res, notOwner(read.planId, res.locals.correlationId));
+  }
+  const tasks = {
+    redeem: ["/protocol/plans/redeem", endpoints.redeem],
+    mint: ["/protocol/plans/mint", endpoints.mint],
+    settle: ["/x402/settle", x402.settle],
+  } as const;
+  for (const endpoint of ["redeem", "mint", "settle"] as const) {
+    const [path, readTask] = tasks[endpoint];
+    api.post(path, guard(endpoint), parse, (req, res) => {
+      const read = readTask(req.body ?? {}, res.locals.correlationId);
+      const task = allowed(endpoint, read, res);
+      if (task) void carryOut(endpoint, task, req, res);
     });
   }
+  api.post("/x402/verify", guard("verify"), parse, (req, res) => {
+    const read = x402.verify(req.body ?? {}, res.locals.correlationId);
+    const question = allowed("verify", read, res);
+    if (question) void serve("verify", req, res, { apply: question.ask });
+  });
+  api.post("/x402/permissions", guard("permissions"), parse, (req, res) => {
+    const { correlationId } = res.locals;
+    const { holderAddress }: Rights = res.locals.rights;
+    if (holderAddress === undefined) return send("permissions", res, noBuyer(correlationId));
+    const apply = () => x402.permissions(req.body ?? {}, holderAddress, correlationId);
+    void serve("permissions", req, res, { apply });
+  });
   api.get("/protocol/plans/:planId/balance/:holderAddress", (req, res) => {
     const { planId, holderAddress } = req.params;
     const apply = () => endpoints.balance(planId, holderAddress, res.locals.correlationId);

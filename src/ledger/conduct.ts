@@ -4,7 +4,7 @@ import { type Answer, problem } from "./answers.ts";
 import type { Outcome, Task } from "./endpoints.ts";
 import type { Faults } from "./fault-plan.ts";
 import type { Endpoint, Fault } from "./faults.ts";
-import { createIdempotency, fingerprint, type Keyed } from "./idempotency.ts";
+import { createIdempotency, fingerprint, type Keyed, type KeyName } from "./idempotency.ts";
 import { ending, falseAnswer, type Gate, wait } from "./interference.ts";
 
 export interface Parts {
@@ -12,7 +12,7 @@ export interface Parts {
   faults: Faults;
   gate: Gate;
   /** Whether a key of idempotency counts now. */
-  honours: () => boolean;
+  honours: (name: KeyName) => boolean;
   /** Told once a request; `dropped` when the connection was cut instead of an answer. */
   count: (endpoint: Endpoint | "other", status: number | "dropped") => void;
   /** Ends all waiting when the ledger closes. */
@@ -28,6 +28,14 @@ interface Steps {
   release?: () => void;
 }
 
+/** What the error catalogue has for a failure of the ledger itself. */
+const codeOfErrors: Partial<Record<Endpoint, string>> = {
+  redeem: "BCK.PROTOCOL.0020",
+  permissions: "BCK.X402.0004",
+  verify: "BCK.X402.0006",
+  settle: "BCK.X402.0009",
+};
+
 /** How a request is led from its arrival, through its faults, to its answer. */
 export function createConduct({ accounts, faults, gate, honours, count, signal }: Parts) {
   const idempotency = createIdempotency(accounts);
@@ -35,13 +43,17 @@ export function createConduct({ accounts, faults, gate, honours, count, signal }
   /** A task, under its key of idempotency if it has one that is honoured. */
   function carryOut(endpoint: Endpoint, task: Task, req: Request, res: Response) {
     const correlationId: string = res.locals.correlationId;
-    const key = req.get("idempotency-key") || null;
-    const origin = { idempotencyKey: key, correlationId };
-    if (!key || !honours()) {
+    const idempotencyKey = req.get("idempotency-key") || null;
+    const { agentRequestId = null } = task;
+    const origin = { idempotencyKey, agentRequestId, correlationId };
+    // Of x402 nobody documents that the header means anything.
+    const name: KeyName = endpoint === "settle" ? "agentRequestId" : "Idempotency-Key";
+    const key = endpoint === "settle" ? agentRequestId : idempotencyKey;
+    if (!key || !honours(name)) {
       const apply = () => accounts.commit(() => task.apply(origin)).answer;
       return serve(endpoint, req, res, { apply });
     }
-    const keyed: Keyed = { key, fingerprint: fingerprint(endpoint, task.payload) };
+    const keyed: Keyed = { name, key, fingerprint: fingerprint(endpoint, task.payload) };
     const apply = () =>
       accounts.commit((): Outcome => {
         const outcome = task.apply(origin);
@@ -72,7 +84,7 @@ export function createConduct({ accounts, faults, gate, honours, count, signal }
       send(endpoint, res, answer);
     } catch (error) {
       if (signal.aborted) return drop(endpoint, res);
-      const code = endpoint === "redeem" ? "BCK.PROTOCOL.0020" : "BCK.HTTP.500";
+      const code = codeOfErrors[endpoint] ?? "BCK.HTTP.500";
       const message = `Error in the embedded ledger: ${(error as Error).message}`;
       send(endpoint, res, problem(500, code, message, res.locals.correlationId));
     }
@@ -90,7 +102,7 @@ export function createConduct({ accounts, faults, gate, honours, count, signal }
 
   function pretend(endpoint: Endpoint, req: Request, res: Response, fault: Fault) {
     const path = `${req.method} ${req.originalUrl}`;
-    const answer = falseAnswer(fault, path, res.locals.correlationId);
+    const answer = falseAnswer(fault, endpoint, path, res.locals.correlationId);
     if (answer) send(endpoint, res, answer);
     else drop(endpoint, res);
   }

@@ -5,7 +5,7 @@ export const maxCredits: number = Number.MAX_SAFE_INTEGER;
 
 /** Marks a file as this ledger's ("ECML"), so that no other database is taken for one. */
 const applicationId = 0x45434d4c;
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 /*
  * A plan's own account (holder '') is the other side of all its holders, so a plan's balances sum
@@ -27,6 +27,7 @@ CREATE TABLE transfer (
   credit INTEGER NOT NULL REFERENCES account CHECK (credit <> debit),
   amount INTEGER NOT NULL CHECK (amount BETWEEN 1 AND ${maxCredits}),
   idempotency_key TEXT,
+  agent_request_id TEXT,
   correlation_id TEXT,
   at INTEGER NOT NULL
 ) STRICT;
@@ -39,6 +40,12 @@ CREATE TABLE answer (
   fingerprint TEXT NOT NULL,
   status INTEGER NOT NULL,
   body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE permission (
+  token_hash TEXT PRIMARY KEY,
+  expires_at INTEGER,
+  single_use INTEGER NOT NULL CHECK (single_use IN (0, 1)),
+  spent INTEGER NOT NULL DEFAULT 0 CHECK (spent IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 PRAGMA application_id = ${applicationId};
 PRAGMA user_version = ${schemaVersion};

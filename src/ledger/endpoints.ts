@@ -2,13 +2,15 @@ import { z } from "zod";
 import type { Accounts, Origin } from "./accounts.ts";
 import { type Answer, json, problem } from "./answers.ts";
 import { mistakes } from "./check.ts";
-import type { AnswerStyle, ReadOptions, RedeemRequest } from "./options.ts";
+import { type AnswerStyle, dueOf, type ReadOptions, type RedeemRequest } from "./options.ts";
 
 /** A request that can be carried out: it has been read, and its sender may ask for it. */
 export interface Task {
   planId: string;
   /** What must be equal for a repeated key of idempotency. */
   payload: readonly unknown[];
+  /** What makes a settlement idempotent, in place of the header; `null` when it was not given. */
+  agentRequestId?: string | null;
   /** To be called once, in a transaction. */
   apply(origin: Origin): Outcome;
 }
@@ -66,8 +68,7 @@ export function createEndpoints(
         }
         if (!accepts({ planId, holderAddress, amount, proof }))
           return refuse(403, "BCK.PROTOCOL.0030", "The proof is not valid.");
-        const plan = plans.get(planId);
-        const due = plan?.fixedAmount ?? Math.min(amount, plan?.maxPerRedeem ?? amount);
+        const due = dueOf(plans.get(planId), amount);
         const burned = accounts.burn({ planId, holderAddress, amount: due }, origin);
         if (!burned.applied) {
           const message = `Insufficient credits: the holder has ${burned.balance} of plan ${planId}, ${due} are needed.`;
@@ -139,6 +140,7 @@ export function tooMany(balance: number): string {
   return `The holder has ${balance} credits; with these it would be more than ${Number.MAX_SAFE_INTEGER}, or the plan would have more than 2^63 outstanding: mint fewer.`;
 }
 
-function unreadable(error: z.ZodError, correlationId: string): Answer {
+/** The refusal of a body that does not have the shape that it must have. */
+export function unreadable(error: z.ZodError, correlationId: string): Answer {
   return problem(400, "BCK.HTTP.400", `Mend the body: ${mistakes(error)}.`, correlationId);
 }

@@ -12,7 +12,11 @@ export interface Faults {
 }
 
 const ms = z.int().min(0).max(600_000);
-const target = { on: z.enum(["redeem", "mint", "balance", "any"]).default("redeem") };
+const endpoint = z.enum(["redeem", "mint", "balance", "permissions", "verify", "settle"]);
+const burning: readonly Endpoint[] = ["redeem", "settle"];
+const target = {
+  on: z.union([endpoint, z.array(endpoint).min(1), z.literal("any")]).default([...burning]),
+};
 const code = z.string().min(1).optional();
 const delay = {
   ms: z.union([ms, z.tuple([ms, ms]).refine(([min, max]) => min <= max)]).default(100),
@@ -47,7 +51,7 @@ const names = Object.keys(details) as FaultName[];
 /** A fault with its defaults filled in. */
 interface Planned {
   name: FaultName;
-  on: Endpoint | "any";
+  on: Endpoint | readonly Endpoint[] | "any";
   ms?: number | [number, number];
   form?: GarbageForm;
 }
@@ -117,8 +121,8 @@ export function createFaults(seed: number): Faults {
     },
     draw(endpoint) {
       if (script.length === 0 && rates.length === 0) return none;
-      const applies = (planned: Planned) =>
-        planned.name !== connection && (planned.on === "any" || planned.on === endpoint);
+      const applies = ({ name, on }: Planned) =>
+        name !== connection && (on === "any" || [on].flat().includes(endpoint));
       const next = scripted(applies);
       if (next !== undefined) return next ? [settled(next)] : none;
       return rates

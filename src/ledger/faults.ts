@@ -1,5 +1,5 @@
-/** An endpoint of the ledger. */
-export type Endpoint = "redeem" | "mint" | "balance";
+/** An endpoint of the ledger; the last three are those of x402. */
+export type Endpoint = "redeem" | "mint" | "balance" | "permissions" | "verify" | "settle";
 
 /** How long a delay lasts: milliseconds, or a range that is drawn from. */
 export interface DelayDetails {
@@ -17,7 +17,7 @@ export interface ErrorDetails {
 
 /** Which refusal is answered. */
 export interface RefusalDetails {
-  /** 400 to 499, or 200 for `{ "success": false }`; default 402. */
+  /** 400 to 499, or 200 for `{ "success": false }` (of verify `isValid`); default 402. */
   status?: number;
   /** Default: the code that the catalogue has for the status, or else `BCK.HTTP.<status>`. */
   code?: string;
@@ -60,7 +60,7 @@ export interface FaultDetails {
   "error-before-applying": ErrorDetails;
   /** Answers 429 with `Retry-After` and applies nothing. */
   "throttle-before-applying": ThrottleDetails;
-  /** Refuses and applies nothing; not remembered for the `Idempotency-Key`. */
+  /** Refuses and applies nothing; not remembered for the `Idempotency-Key` or `agentRequestId`. */
   "refuse-before-applying": RefusalDetails;
   /** Answers a 200 that cannot be read and applies nothing. */
   "garbage-before-applying": GarbageDetails;
@@ -85,8 +85,11 @@ export type FaultName = keyof FaultDetails;
 
 /** Which requests a fault may befall. */
 export interface FaultTarget {
-  /** Default `redeem`. Of no account to `reject-connection-before-applying`. */
-  on?: Endpoint | "any";
+  /**
+   * Default `redeem` and `settle`, which burn. Of no account to
+   * `reject-connection-before-applying`.
+   */
+  on?: Endpoint | readonly Endpoint[] | "any";
 }
 
 /**

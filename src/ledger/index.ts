@@ -18,10 +18,14 @@ export type {
 export { createLedger, type Ledger, type RequestCounts } from "./ledger.ts";
 export {
   type AnswerStyle,
+  buyerKey,
   devKey,
   type IdempotencyMode,
+  type LedgerBuyer,
   type LedgerKey,
   type LedgerOptions,
   type LedgerPlan,
   type RedeemRequest,
+  type RefusalStyle,
+  type RequestIds,
 } from "./options.ts";

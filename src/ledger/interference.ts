@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Answer, problem } from "./answers.ts";
-import type { Fault, GarbageForm } from "./faults.ts";
+import type { Endpoint, Fault, GarbageForm } from "./faults.ts";
 
 export type Moment = "before" | "after";
 
@@ -74,7 +74,8 @@ export function ending(faults: readonly Fault[], moment: Moment): Fault | undefi
 
 /** What a fault answers instead; `undefined`: nothing, the connection is dropped. */
 export function falseAnswer(
-  { name, form, status = 500, code = codes[status], retryAfter }: Fault,
+  { name, form, status = 500, code, retryAfter }: Fault,
+  endpoint: Endpoint,
   path: string,
   correlationId: string,
 ): Answer | undefined {
@@ -84,16 +85,24 @@ export function falseAnswer(
     const answer = problem(429, "BCK.HTTP.429", "Too many requests: come later.", correlationId);
     return retryAfter === undefined ? answer : { ...answer, retryAfter };
   }
-  if (status === 200) return { status, body: '{"success":false}' };
+  if (status === 200) {
+    return { status, body: endpoint === "verify" ? '{"isValid":false}' : '{"success":false}' };
+  }
+  const known = code ?? codes[status]?.[isX402(endpoint) ? 1 : 0];
   const message =
-    status === 404 && !code ? `Cannot ${path}` : `A fault that was asked for: ${name}.`;
-  return problem(status, code ?? `BCK.HTTP.${status}`, message, correlationId);
+    status === 404 && !known ? `Cannot ${path}` : `A fault that was asked for: ${name}.`;
+  return problem(status, known ?? `BCK.HTTP.${status}`, message, correlationId);
 }
 
-const codes: Readonly<Record<number, string>> = {
-  401: "BCK.APIKEY.0004",
-  402: "BCK.CREDITS.0003",
-  403: "BCK.PROTOCOL.0030",
+function isX402(endpoint: Endpoint): boolean {
+  return endpoint === "permissions" || endpoint === "verify" || endpoint === "settle";
+}
+
+/** For plans, and for x402: an invalid access token, and a key that is no party to the payment. */
+const codes: Readonly<Record<number, readonly [plans: string, x402: string]>> = {
+  401: ["BCK.APIKEY.0004", "BCK.APIKEY.0004"],
+  402: ["BCK.CREDITS.0003", "BCK.X402.0005"],
+  403: ["BCK.PROTOCOL.0030", "BCK.X402.0060"],
 };
 
 const garbage: Readonly<Record<GarbageForm, Answer>> = {
@@ -105,7 +114,7 @@ const garbage: Readonly<Record<GarbageForm, Answer>> = {
   truncated: { status: 200, body: '{"success":true,"creditsRed' },
   types: {
     status: 200,
-    body: '{"success":"yes","creditsRedeemed":{},"remainingBalance":[],"balance":null}',
+    body: '{"success":"yes","isValid":1,"creditsRedeemed":{},"remainingBalance":[],"balance":null,"transaction":false,"agentRequestId":{},"accessToken":0}',
   },
   empty: { status: 200, body: "" },
 };

@@ -1,23 +1,38 @@
 import { type Answer, problem } from "./answers.ts";
-import type { ReadOptions } from "./options.ts";
+import type { LedgerBuyer, ReadOptions } from "./options.ts";
 
 /** What a request may do: `owns` is false for plans of others. */
 export interface Rights {
   owns(planId: string): boolean;
+  /** Whose key it is, where it is a buyer's. */
+  holderAddress?: string;
+}
+
+export interface Keys {
+  judge(authorization: string | undefined, correlationId: string): Rights | { refused: Answer };
+  /** Throws a `TypeError` when somebody else has the key. */
+  addBuyer(buyer: Required<LedgerBuyer>): void;
 }
 
 /** Who may ask: the bearer keys, judged with the codes of Nevermined's error catalogue. */
-export function createKeys(keys: ReadOptions["keys"]) {
-  const known = new Map(
-    keys.map(({ key, plans, registered = true }) => {
-      const owned = plans && new Set(plans);
-      return [key, { registered, owns: (planId: string) => owned?.has(planId) ?? true }];
-    }),
-  );
-  return function judge(
-    authorization: string | undefined,
-    correlationId: string,
-  ): Rights | { refused: Answer } {
+export function createKeys(keys: ReadOptions["keys"]): Keys {
+  const known = new Map<string, Rights & { registered: boolean }>();
+  for (const { key, plans, registered = true } of keys) {
+    const owned = plans && new Set(plans);
+    known.set(key, { registered, owns: (planId) => owned?.has(planId) ?? true });
+  }
+
+  function addBuyer({ key, holderAddress }: Required<LedgerBuyer>): void {
+    const other = known.get(key);
+    if (other && other.holderAddress?.toLowerCase() !== holderAddress.toLowerCase()) {
+      throw new TypeError(
+        `The key of the buyer ${holderAddress} is somebody else's: give another.`,
+      );
+    }
+    if (!other) known.set(key, { registered: true, owns: () => false, holderAddress });
+  }
+
+  const judge: Keys["judge"] = (authorization, correlationId) => {
     const refuse = (status: number, code: string, message: string) => ({
       refused: problem(status, code, message, correlationId),
     });
@@ -39,6 +54,17 @@ export function createKeys(keys: ReadOptions["keys"]) {
     }
     return rights;
   };
+  return { judge, addBuyer };
+}
+
+/** The refusal of a key under which there are no credits to pay with. */
+export function noBuyer(correlationId: string): Answer {
+  return problem(
+    404,
+    "BCK.X402.0011",
+    "User profile not found: the API key is not a buyer's.",
+    correlationId,
+  );
 }
 
 /** The refusal of a plan that the key does not own. */

@@ -14,10 +14,16 @@ import { createKeys } from "./keys.ts";
 import {
   type AnswerStyle,
   type IdempotencyMode,
+  type LedgerBuyer,
   type LedgerOptions,
+  modes,
+  type RefusalStyle,
+  type RequestIds,
+  readBuyer,
   readOptions,
 } from "./options.ts";
 import { listen } from "./sockets.ts";
+import { createX402 } from "./x402/endpoints.ts";
 
 /**
  * How often each endpoint gave each answer: `requests().redeem[200] ?? 0`. `dropped` counts
@@ -36,6 +42,33 @@ export interface Ledger {
   idempotency: IdempotencyMode;
   /** How a redemption is answered. */
   answers: AnswerStyle;
+  /** What an `agentRequestId` is worth. What was settled under `ignore` is not remembered. */
+  requestIds: RequestIds;
+  /** How verify and settle refuse a token. */
+  refusals: RefusalStyle;
+  /**
+   * Lets a holder ask for x402 access tokens; returns the key to ask with, the same for the same
+   * holder. Not kept in the file: say it again after a restart.
+   *
+   * @example
+   * ```ts
+   * import { createLedger } from "express-credit-meter/ledger";
+   *
+   * const ledger = await createLedger();
+   * const holderAddress = `0x${"ab".repeat(20)}`;
+   * ledger.mint({ planId: "1", holderAddress, amount: 100 });
+   * const key = ledger.addBuyer(holderAddress);
+   * const answer = await fetch(`${ledger.baseUrl}/x402/permissions`, {
+   *   method: "POST",
+   *   headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+   *   body: JSON.stringify({
+   *     accepted: { scheme: "nvm:erc4337", network: "eip155:84532", planId: "1", extra: {} },
+   *   }),
+   * });
+   * console.log(await answer.json()); // { accessToken: "…" }, for the header payment-signature
+   * ```
+   */
+  addBuyer(buyer: string | LedgerBuyer): string;
   /** Gives a holder credits, 1 to `Number.MAX_SAFE_INTEGER`; returns the new balance in credits. */
   mint(movement: Movement): number;
   /** A holder's credits on a plan; 0 when the plan or the holder is unknown. */
@@ -85,8 +118,8 @@ const movementSchema = z.strictObject({
 });
 
 /**
- * Starts a ledger with Nevermined's API for redeeming, minting and balances, on a socket of its
- * own: for trying out, tests and benchmarks. Credits are whole numbers in double-entry accounts.
+ * Starts a ledger with Nevermined's API for redeeming, minting, balances and x402, on a socket of
+ * its own: for trying out, tests and benchmarks. Credits are whole numbers in double-entry accounts.
  *
  * @example
  * ```ts
@@ -103,20 +136,36 @@ export async function createLedger(options: LedgerOptions = {}): Promise<Ledger>
   const read = readOptions(options);
   const faults = createFaults(read.seed);
   faults.set(read.faults);
-  const accounts = openAccounts(read.path);
+  const keys = createKeys(read.keys);
+  for (const buyer of read.buyers) keys.addBuyer(buyer);
+  const accounts = openAccounts(read.path, read.now);
   const gate = createGate();
   const stop = new AbortController();
   // Whatever waits listens to it: no leak, of which Node would warn at eleven.
   setMaxListeners(0, stop.signal);
-  const counts: RequestCounts = { redeem: {}, mint: {}, balance: {}, other: {} };
-  let { idempotency, answers } = read;
+  const counts: RequestCounts = {
+    redeem: {},
+    mint: {},
+    balance: {},
+    permissions: {},
+    verify: {},
+    settle: {},
+    other: {},
+  };
+  let { idempotency, answers, requestIds, refusals } = read;
 
   const endpoints = createEndpoints(accounts, read, () => answers);
-  const app = createApp(endpoints, createKeys(read.keys), {
+  const x402 = createX402(accounts, read, {
+    answers: () => answers,
+    refusals: () => refusals,
+    requestIds: () => requestIds,
+  });
+  const app = createApp(endpoints, x402, keys.judge, {
     accounts,
     faults,
     gate,
-    honours: () => idempotency === "honour",
+    honours: (name) =>
+      name === "agentRequestId" ? requestIds !== "ignore" : idempotency === "honour",
     count: (endpoint, status) => {
       counts[endpoint][status] = (counts[endpoint][status] ?? 0) + 1;
     },
@@ -149,17 +198,34 @@ export async function createLedger(options: LedgerOptions = {}): Promise<Ledger>
       return idempotency;
     },
     set idempotency(mode) {
-      idempotency = check(z.enum(["honour", "ignore"]), mode, "options");
+      idempotency = check(modes.idempotency, mode, "options");
     },
     get answers() {
       return answers;
     },
     set answers(style) {
-      answers = check(z.enum(["numbers", "strings", "empty"]), style, "options");
+      answers = check(modes.answers, style, "options");
+    },
+    get requestIds() {
+      return requestIds;
+    },
+    set requestIds(mode) {
+      requestIds = check(modes.requestIds, mode, "options");
+    },
+    get refusals() {
+      return refusals;
+    },
+    set refusals(style) {
+      refusals = check(modes.refusals, style, "options");
+    },
+    addBuyer(buyer) {
+      const known = readBuyer(buyer);
+      keys.addBuyer(known);
+      return known.key;
     },
     mint(movement) {
       const checked = check(movementSchema, movement, "credits");
-      const origin = { idempotencyKey: null, correlationId: null };
+      const origin = { idempotencyKey: null, agentRequestId: null, correlationId: null };
       const minted = opened().commit(() => accounts.mint(checked, origin));
       if (!minted.applied) throw new RangeError(tooMany(minted.balance));
       return minted.balance;

@@ -42,6 +42,7 @@ describe("a row is not kept", () => {
     holderAddress: "0x1",
     amount: 3,
     idempotencyKey: "a",
+    agentRequestId: null,
     correlationId: null,
     at: "2026-01-01T00:00:00.000Z",
   };

@@ -56,7 +56,15 @@ test("--version says the version", async () => {
 test("ledger --help says every option", async () => {
   const { code, stdout } = await run("ledger", "--help");
   expect(code).toBe(0);
-  for (const option of ["port", "path", "key", "fund", "ignore-idempotency-keys", "json"]) {
+  for (const option of [
+    "port",
+    "path",
+    "key",
+    "fund",
+    "ignore-idempotency-keys",
+    "request-ids",
+    "json",
+  ]) {
     expect(stdout).toContain(`--${option} `);
   }
 });
@@ -77,6 +85,10 @@ test.each([
   [["ledger", "--fund", "plan:0x1:1.5"], /^Give --fund as/],
   [["ledger", "--fund", "plan:0x1:0"], /^Give --fund as/],
   [["ledger", "--key", ""], /^Give --key/],
+  [
+    ["ledger", "--request-ids", "perhaps"],
+    /^Give --request-ids one of honour, ignore, repeat, none/,
+  ],
 ])("%o is a mistake in usage", async (args, message) => {
   const { code, stdout, stderr } = await run(...args);
   expect(code).toBe(2);
@@ -107,6 +119,20 @@ test("the lines that it prints work when they are pasted", async () => {
     { success: true, amount: 100, balance: 150 },
     { balance: 150, isSubscriber: true },
     { success: true, creditsRedeemed: 5, remainingBalance: 145 },
+  ]);
+});
+
+test("the lines about x402 work when they are pasted together", async () => {
+  const child = start(
+    ...["ledger", "--port", "0", "--fund", "did:nv:o'clock & co:0xAb C:50"],
+    ...["--request-ids", "none"],
+  );
+  const lines = await linesUntil(child, /x402\/settle$/);
+  const [token = "", verify = "", settle = ""] = lines.slice(-3);
+  const said = await shell([token, `${verify}; echo`, settle].join("\n"));
+  expect(said.split("\n").map((line) => JSON.parse(line))).toEqual([
+    { isValid: true, payer: "0xAb C", network: "eip155:84532" },
+    expect.objectContaining({ success: true, creditsRedeemed: "5", remainingBalance: "45" }),
   ]);
 });
 

@@ -2,7 +2,7 @@ import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import document from "./nevermined.openapi.json" with { type: "json" };
 
-export type Operation = "redeem" | "mint" | "balance";
+export type Operation = "redeem" | "mint" | "balance" | "permissions" | "verify" | "settle";
 
 /** A request as it went over the wire. */
 export interface WireRequest {

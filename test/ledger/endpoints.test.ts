@@ -85,6 +85,7 @@ test("a redemption burns and says what is left", async () => {
       holderAddress: holder.toLowerCase(),
       amount: 4,
       idempotencyKey: null,
+      agentRequestId: null,
       correlationId: "c-1",
       at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
     },
