@@ -43,9 +43,14 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
       questions += 1;
       return {
         balance: { told: true, amount: 1_000_000 },
-        account: { unsettled: 0, doubtful: 0, refused: { credits: null, otherwise: null } },
+        spentBefore: 0,
+        account: {
+          ...{ unsettled: 0, doubtful: 0, spent: 0, onWire: 0 },
+          refused: { credits: null, otherwise: null },
+        },
       };
     },
+    share: undefined,
     onExposureReached: () => {},
     unsettledInJournal: () => 0,
     elapsed: () => performance.now(),
