@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { dropOldest } from "../drop-oldest.ts";
 import { type BalanceReading, type ChargeEvent, holderKeyOf, type Payment } from "../redemption.ts";
+import { type Hold, type Turned, takeHold } from "./hold.ts";
 import { createQuestions } from "./questions.ts";
 import {
   available,
@@ -64,28 +65,6 @@ export interface GuardParts extends GuardOptions {
   readonly elapsed: () => number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-}
-
-/** Credits on hold for one request. */
-export interface Hold {
-  /** Credits that are on hold. */
-  credits(): number;
-  /** Changes how much is on hold; a refusal leaves it as it is. */
-  change(credits: number): Turned | undefined | Promise<Turned | undefined>;
-  /**
-   * Makes it known to all processes, under the id of its redemption. Undefined where there is nothing to
-   * wait for; else the request may still be refused. Rejects where the journal does not answer.
-   */
-  share(redemptionId: string): Promise<Turned | undefined> | undefined;
-  /** Ends it. Once: what comes later is forgotten. */
-  end(): void;
-}
-
-/** Why a request may not pass. */
-export interface Turned {
-  readonly code: "insufficient-credits" | "holder-blocked" | "exposure-reached" | "ledger-away";
-  /** What the holder has free, where the ledger told; for nobody but the holder. */
-  readonly balance?: number;
 }
 
 export interface Guard {
@@ -269,7 +248,7 @@ export function createGuard(parts: GuardParts): Guard {
     standing.doubtful = account.doubtful;
     if (!parts.share) return;
     // What was spent long ago is forgotten, and then nothing can be reckoned from it.
-    if (account.spent < standing.spent) standing.total = undefined;
+    if (account.spent < standing.spentWhenTold) standing.total = undefined;
     standing.isKnown &&= standing.total !== undefined;
     standing.spent = account.spent;
     standing.onWire = account.onWire;
@@ -295,9 +274,9 @@ export function createGuard(parts: GuardParts): Guard {
     { proof }: Payment,
     redemptionId: string,
     credits: number,
-    ask: NonNullable<GuardParts["share"]>,
   ): Promise<Turned | undefined> {
-    const { creditLine, maxExposure, blockForMs } = parts;
+    const { creditLine, maxExposure, blockForMs, share: ask } = parts;
+    if (!ask) return undefined;
     for (let tries = 0; tries < sharesAgain; tries += 1) {
       const { planId, holderAddress, isKnown, total, refused } = standing;
       const within =
@@ -349,54 +328,13 @@ export function createGuard(parts: GuardParts): Guard {
     return questions.share(standing, () => ask(standing));
   }
 
-  function take(standing: Standing, credits: number, payment: Payment): Hold {
-    const { proof } = payment;
-    let held = credits;
-    let ended = false;
-    let shared: string | undefined;
-    const set = (next: number): undefined => {
-      alter(standing, () => {
-        standing.held += next - held;
-      });
-      held = next;
-    };
-    alter(standing, () => {
-      standing.held += credits;
+  const take = (standing: Standing, credits: number, payment: Payment) =>
+    takeHold(standing, credits, payment, {
+      alter,
+      decide,
+      askOnce,
+      share: parts.share ? share : undefined,
     });
-    const shareIt = () => {
-      if (!parts.share || shared === undefined || ended || held === 0) return undefined;
-      return share(standing, payment, shared, held, parts.share);
-    };
-    return {
-      credits: () => held,
-      share(redemptionId) {
-        shared = redemptionId;
-        return shareIt();
-      },
-      change(next) {
-        if (ended) return undefined;
-        const before = held;
-        if (next <= held) return set(next);
-        const settle = (isAnswered: boolean) => {
-          const decision = decide(standing, next - held, proof, isAnswered);
-          if (decision !== "pass" || ended) return decision === "pass" ? undefined : decision;
-          set(next);
-          // What the journal refuses it does not have: there it is what it was.
-          return shareIt()?.then((turned) => {
-            if (turned && !ended) set(before);
-            return turned;
-          });
-        };
-        const mustAsk = decide(standing, next - held, proof, false) === undefined;
-        return mustAsk ? askOnce(standing).then(() => settle(true)) : settle(false);
-      },
-      end() {
-        if (ended) return;
-        set(0);
-        ended = true;
-      },
-    };
-  }
 
   function admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned> {
     const { planId, holderAddress, proof } = payment;
@@ -457,9 +395,10 @@ export function createGuard(parts: GuardParts): Guard {
     const isFree =
       outcome.status === "failed" || (outcome.status === "unresolved" && !outcome.wasSent);
     const isSpent = !isFree && event.was.doubtful === 0;
-    if (isSpent) standing.spent += amount;
+    // Where holds are shared, the journal says what was spent, and only a question tells the balance.
+    if (isSpent && !parts.share) standing.spent += amount;
     const told = outcome.status === "completed" ? outcome.remainingBalance : null;
-    if (told !== null && sent) {
+    if (told !== null && sent && !parts.share) {
       // The ledger has taken this one off.
       const asked = { at: sent.at, spent: sent.spent + (isSpent ? amount : 0) };
       alter(standing, () => tellBalance(standing, told, asked, elapsed()));

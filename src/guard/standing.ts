@@ -16,6 +16,8 @@ export interface Standing {
   total: number | undefined;
   /** Of charges that settled, and were or may have been burned: it only grows. */
   spent: number;
+  /** What had been spent by the time at which the ledger was asked for the balance that counts. */
+  spentWhenTold: number;
   /** When the last balance that it told was asked for, in the order of events. */
   askedAt: number;
   /** When it was told, by a clock that only goes forward. */
@@ -65,6 +67,7 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     holderAddress,
     total: undefined,
     spent: 0,
+    spentWhenTold: 0,
     askedAt: 0,
     toldAt: 0,
     isKnown: false,
@@ -133,6 +136,7 @@ export function tellBalance(
   const fits = reckoned !== undefined && reckoned >= least && reckoned <= most;
   standing.total = fits ? reckoned : least;
   standing.askedAt = asked.at;
+  standing.spentWhenTold = asked.spent;
   standing.toldAt = now;
   standing.isKnown = true;
   const wouldHavePaid = told >= standing.lacking;

@@ -6,7 +6,8 @@
 
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { CreditMeterError, type RefusalCode } from "../errors.ts";
-import type { Guard, Hold, Turned } from "../guard/guard.ts";
+import type { Guard } from "../guard/guard.ts";
+import type { Hold, Turned } from "../guard/hold.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
 import { type ProofVerdict, spentBy, type VerifyProof } from "../guard/proofs.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";

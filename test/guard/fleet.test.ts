@@ -2,7 +2,8 @@
 
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { GuardOptions, Hold, Turned } from "../../src/guard/guard.ts";
+import type { GuardOptions } from "../../src/guard/guard.ts";
+import type { Hold, Turned } from "../../src/guard/hold.ts";
 import { openSqliteJournal } from "../../src/journal/sqlite.ts";
 import { type ChargeEvent, holderKeyOf } from "../../src/redemption.ts";
 import { answers, claim, commit, entry, settlement } from "../journal/records.ts";

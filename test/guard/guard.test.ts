@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import type { Hold } from "../../src/guard/guard.ts";
+import type { Hold } from "../../src/guard/hold.ts";
 import {
   away,
   codeOf,

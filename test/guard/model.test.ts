@@ -5,7 +5,8 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Hold, Known, Turned } from "../../src/guard/guard.ts";
+import type { Known } from "../../src/guard/guard.ts";
+import type { Hold, Turned } from "../../src/guard/hold.ts";
 import { isHold, nothingKnown, openGuard, payer, turn } from "./world.ts";
 
 const names = ["ann", "bob"];

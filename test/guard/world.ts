@@ -4,10 +4,9 @@ import {
   createGuard,
   type GuardOptions,
   type GuardParts,
-  type Hold,
   type Known,
-  type Turned,
 } from "../../src/guard/guard.ts";
+import type { Hold, Turned } from "../../src/guard/hold.ts";
 import type { ChargeEvent, Payment } from "../../src/redemption.ts";
 
 export const defaults: GuardOptions = {
