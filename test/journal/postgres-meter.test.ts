@@ -1,9 +1,12 @@
 /** Whole meters on a journal in PostgreSQL. */
 
 import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import pg from "pg";
 import request from "supertest";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { CreditMeterOptions } from "../../src/index.ts";
 import { meteredApi, payment } from "../support/api.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
@@ -18,6 +21,12 @@ const place = () => ({
   postgres: postgres.url,
   schema: `test_${randomUUID().replaceAll("-", "")}`,
 });
+
+async function folder() {
+  const made = await mkdtemp(path.join(tmpdir(), "fleet-"));
+  onTestFinished(() => rm(made, { recursive: true, force: true }));
+  return made;
+}
 
 async function api(options: Partial<CreditMeterOptions>, credits = 100) {
   const build: Parameters<typeof meteredApi>[1] = (app, meter) => {
@@ -59,24 +68,33 @@ test("a proof that pays once pays once in all of the fleet", async () => {
   expect(statuses.sort()).toEqual([200, 409, 409, 409]);
 });
 
-test("a hundred requests at once, over four processes, get what a balance of five pays for", async () => {
-  const journal = place();
-  const first = await api({ journal }, 5);
-  const environment = { name: "embedded", baseUrl: first.ledger.baseUrl };
-  const others = [];
-  for (let count = 0; count < 3; count += 1) others.push(await api({ journal, environment }));
-  const fleet = [first, ...others];
-  const statuses = await Promise.all(
-    Array.from({ length: 100 }, (_, index) => fleet[index % 4]?.post()),
-  );
-  const of = (status: number) => statuses.filter((one) => one === status).length;
-  expect([of(200), of(402)]).toEqual([5, 95]);
-  await Promise.all(fleet.map(({ meter }) => meter.flush()));
-  expect(first.ledger.countBurns()).toBe(5);
-  const { redemptions } = await first.meter.redemptions.list({ limit: 200 });
-  // Who was turned away left no record.
-  expect(redemptions.map(({ status }) => status)).toEqual(Array(5).fill("completed"));
-});
+test.each([
+  { where: "in PostgreSQL", journalOf: async () => place() },
+  { where: "in a file", journalOf: async () => path.join(await folder(), "journal.db") },
+])(
+  "a hundred requests at once, over four processes on a journal $where, get what a balance of five pays for",
+  async ({ journalOf }) => {
+    const journal = await journalOf();
+    const guard = { scope: "fleet" } as const;
+    const first = await api({ journal, guard }, 5);
+    const environment = { name: "embedded", baseUrl: first.ledger.baseUrl };
+    const others = [];
+    for (let count = 0; count < 3; count += 1) {
+      others.push(await api({ journal, guard, environment }));
+    }
+    const fleet = [first, ...others];
+    const statuses = await Promise.all(
+      Array.from({ length: 100 }, (_, index) => fleet[index % 4]?.post()),
+    );
+    const of = (status: number) => statuses.filter((one) => one === status).length;
+    expect([of(200), of(402)]).toEqual([5, 95]);
+    await Promise.all(fleet.map(({ meter }) => meter.flush()));
+    expect(first.ledger.countBurns()).toBe(5);
+    const { redemptions } = await first.meter.redemptions.list({ limit: 200 });
+    // Who was turned away left no record.
+    expect(redemptions.map(({ status }) => status)).toEqual(Array(5).fill("completed"));
+  },
+);
 
 test('a request waits for the database with scope "fleet", and for nothing with "process"', async () => {
   const journal = place();
