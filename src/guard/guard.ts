@@ -247,9 +247,12 @@ export function createGuard(parts: GuardParts): Guard {
     standing.journaled = account.unsettled;
     standing.doubtful = account.doubtful;
     if (!parts.share) return;
-    // What was spent long ago is forgotten, and then nothing can be reckoned from it.
-    if (account.spent < standing.spentWhenTold) standing.total = undefined;
-    standing.isKnown &&= standing.total !== undefined;
+    if (account.spent < standing.spentWhenTold) {
+      // What was spent long ago is forgotten, and nothing can be reckoned from what is left.
+      standing.total = undefined;
+      standing.isKnown = false;
+      standing.settledUntil = 0;
+    }
     standing.spent = account.spent;
     standing.onWire = account.onWire;
   }
@@ -395,9 +398,9 @@ export function createGuard(parts: GuardParts): Guard {
     const isFree =
       outcome.status === "failed" || (outcome.status === "unresolved" && !outcome.wasSent);
     const isSpent = !isFree && event.was.doubtful === 0;
-    // Where holds are shared, the journal says what was spent, and only a question tells the balance.
-    if (isSpent && !parts.share) standing.spent += amount;
+    if (isSpent) standing.spent += amount;
     const told = outcome.status === "completed" ? outcome.remainingBalance : null;
+    // Where others spend, too, nobody here knows what was spent by the time of sending.
     if (told !== null && sent && !parts.share) {
       // The ledger has taken this one off.
       const asked = { at: sent.at, spent: sent.spent + (isSpent ? amount : 0) };

@@ -7,7 +7,7 @@ import type { Hold, Turned } from "../../src/guard/hold.ts";
 import { openSqliteJournal } from "../../src/journal/sqlite.ts";
 import { type ChargeEvent, holderKeyOf } from "../../src/redemption.ts";
 import { answers, claim, commit, entry, settlement } from "../journal/records.ts";
-import { away, codeOf, isHold, openGuard, payer, turn } from "./world.ts";
+import { away, codeOf, isHold, nothingKnown, openGuard, payer, turn } from "./world.ts";
 
 const names = ["ann", "bob"];
 const processes = 3;
@@ -27,9 +27,11 @@ function openFleet(options: Partial<GuardOptions> = {}) {
   const key = (name: string) => holderKeyOf("plan", `0x${name}`);
   let ids = 0;
   let refusals = 0;
+  let holdsAskedFor = 0;
   let isAway = false;
   const guards = Array.from({ length: processes }, (_, process) =>
     openGuard(options, async (asked) => {
+      holdsAskedFor += 1;
       const [answer] = await journal.hold(`${process}`, [asked]);
       if (!answer) throw new Error("no answer");
       return answer;
@@ -86,6 +88,7 @@ function openFleet(options: Partial<GuardOptions> = {}) {
     guards,
     arrive,
     refusals: () => refusals,
+    holdsAskedFor: () => holdsAskedFor,
     goesAway: (is: boolean) => {
       isAway = is;
     },
@@ -201,6 +204,79 @@ describe("the guards of a fleet", () => {
     expect(fleet.refusals()).toBe(7);
     fleet.pass(2_000);
     expect(wordOf(await fleet.arrive(1, "someone", 1))).toBe("exposure-reached");
+  });
+
+  test("ask the journal once for who cannot pay, and not again in the next moment", async () => {
+    const fleet = openFleet();
+    fleet.mint("ann", 3);
+    await fleet.arrive(0, "ann", 3);
+    await fleet.arrive(1, "ann", 1);
+    const before = fleet.holdsAskedFor();
+    expect(wordOf(await fleet.arrive(1, "ann", 1))).toBe("insufficient-credits");
+    fleet.pass(251);
+    expect(wordOf(await fleet.arrive(1, "ann", 1))).toBe("insufficient-credits");
+    expect(fleet.holdsAskedFor()).toBe(before + 1);
+  });
+
+  test("do not count a charge twice that settles while the ledger is asked", async () => {
+    const fleet = openFleet();
+    fleet.mint("ann", 10);
+    const one = await fleet.arrive(0, "ann", 4);
+    if (!passed(one)) throw new Error("it did not pass");
+    await fleet.finish(one, 4);
+    const [world] = fleet.guards.slice(1);
+    if (!world) throw new Error("there is one process only");
+    const admitting = Promise.resolve(world.guard.admit(payer("ann"), 7));
+    await turn();
+    const [question] = world.asked.splice(0);
+    const account = () => fleet.journal.account("plan", "0xann");
+    const { spent: spentBefore } = await account();
+    const balance = { told: true, amount: fleet.balance("ann") } as const;
+    await fleet.send(2);
+    await question?.answer({ balance, spentBefore, account: await account() });
+    // What the ledger told was true before the charge.
+    const admitted = await admitting;
+    const turned = isHold(admitted) ? await admitted.share("another id") : admitted;
+    expect(turned).toEqual({ code: "insufficient-credits", balance: 0 });
+  });
+
+  test("go by what the ledger was asked, not by the answers to charges", async () => {
+    const fleet = openFleet();
+    fleet.mint("ann", 10);
+    const [one, two] = [await fleet.arrive(0, "ann", 1), await fleet.arrive(1, "ann", 3)];
+    if (!passed(one) || !passed(two)) throw new Error("not both passed");
+    const sent = { redemptionId: one.redemptionId, holderKey: "plan 0xann", amount: 1 };
+    await fleet.finish(one, 1);
+    await fleet.finish(two, 3);
+    const { guard } = fleet.guards[0] ?? {};
+    guard?.learn({ ...sent, kind: "sending" });
+    await fleet.send(2);
+    guard?.learn({
+      ...sent,
+      kind: "settled",
+      was: { unsettled: 1, doubtful: 0 },
+      outcome: { status: "completed", remainingBalance: 6, proof: null },
+    });
+    fleet.pass(251);
+    expect(wordOf(await fleet.arrive(0, "ann", 6))).toBe("pass");
+  });
+
+  test("ask the ledger anew where what was spent is forgotten", async () => {
+    const answer = {
+      isHeld: true,
+      account: { ...nothingKnown, spent: 0 },
+      elsewhere: 0,
+      exposure: null,
+    };
+    const world = openGuard({}, async () => answer);
+    const known = { balance: { told: true, amount: 10 }, spentBefore: 50 } as const;
+    const account = { ...nothingKnown, spent: 50 };
+    const hold = await world.admit(payer("ann"), 1, { ...known, account });
+    if (!isHold(hold)) throw new Error("it did not pass");
+    await hold.share("id");
+    void world.guard.admit(payer("ann"), 1);
+    await turn();
+    expect(world.asked).toHaveLength(2);
   });
 
   test("change a hold for all of them", async () => {

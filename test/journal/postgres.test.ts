@@ -232,6 +232,43 @@ describe("several connections to one PostgreSQL", () => {
     expect(await journal.account("1059", "0x1")).toMatchObject({ unsettled: 0, doubtful: 0 });
   });
 
+  test("let go of holds whose owner nobody knows", async () => {
+    const { journal, schema } = openSchema();
+    await journal.totals();
+    await admin.query(
+      `insert into ${schema}.holds values ('id', '1059 0xa11ce', 'nobody', 10, false)`,
+    );
+    const within = { total: 10 };
+    const refused = { credits: null, otherwise: null };
+    const holder = { planId: "1059", holderAddress: "0xA11ce" };
+    const asked = { redemptionId: "next", ...holder, credits: 1, within, refused };
+    expect(await journal.hold("one", [asked])).toMatchObject([{ isHeld: false, elsewhere: 10 }]);
+    await journal.tidy();
+    expect(await journal.hold("one", [asked])).toMatchObject([{ isHeld: true, elsewhere: 0 }]);
+  });
+
+  test("decide together about holds, however many ask at once", async () => {
+    const { journal, schema } = openSchema();
+    const journals = [journal, ...Array.from({ length: 3 }, () => openSchema(schema).journal)];
+    const refused = { credits: null, otherwise: null };
+    const asks = Array.from({ length: 80 }, (_, index) => ({
+      redemptionId: `${index}`,
+      planId: "1059",
+      holderAddress: `0x${index % 3}`,
+      credits: 1,
+      // Of two holders the balance is known.
+      within:
+        index % 3 === 0 ? { creditLine: 100, maxExposure: 6, blockForMs: 1_000 } : { total: 5 },
+      refused,
+    }));
+    const answers = await Promise.all(
+      asks.map((asked, index) => journals[index % 4]?.hold(`${index % 4}`, [asked])),
+    );
+    const held = (which: number) =>
+      answers.filter((one, index) => index % 3 === which && one?.[0]?.isHeld).length;
+    expect([held(0), held(1), held(2)]).toEqual([6, 5, 5]);
+  });
+
   test("take what another is not just taking", async () => {
     const { journal, schema } = openSchema();
     await commit(journal, { append: ["a", "b", "c"].map((id) => entry(id)) });
