@@ -125,6 +125,10 @@ export type Answer =
       readonly remainingBalance: LedgerCredits | null;
       /** The ledger says that it redeemed less than was asked. */
       readonly short: boolean;
+      /** What the ledger calls the burn, mostly the hash of a transaction. Only x402 tells. */
+      readonly transaction?: string;
+      /** Whose credits the ledger says they were: `0x` and 40 hexadecimal digits. Only x402 tells. */
+      readonly payer?: string;
     }
   | {
       readonly status: "failed";
@@ -153,6 +157,19 @@ export type BalanceReading =
   | { readonly told: true; readonly amount: LedgerCredits }
   /** `answered`: the ledger is there, and does not tell. */
   | { readonly told: false; readonly answered: boolean };
+
+/** What a ledger said when it was asked whether an x402 access token pays. Plain data. */
+export type Verification =
+  | {
+      readonly status: "valid";
+      /** Under which the settlement is idempotent. `null`: the ledger gave none that can be used. */
+      readonly agentRequestId: string | null;
+      /** `0x` and 40 hexadecimal digits. `null`: the ledger did not say. */
+      readonly payer: string | null;
+    }
+  | { readonly status: "invalid"; readonly reason: FailureReason; readonly message: string }
+  /** It did not say: out of reach, busy, or not set up as it must be. */
+  | { readonly status: "away"; readonly message: string };
 
 /** Whether it was charged, or how much it is, nobody can say. */
 export type UnresolvedAnswer = Extract<Answer, { status: "unresolved" }>;

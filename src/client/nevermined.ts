@@ -1,12 +1,14 @@
 /** Nevermined's HTTP API: one attempt for each call, no retries. */
 
 import type { Dispatcher } from "undici";
-import type { Answer, BalanceReading } from "../redemption.ts";
+import type { Answer, BalanceReading, Verification } from "../redemption.ts";
 import { exchange, faultOf } from "./exchange.ts";
 import { type Exchange, readOutcome } from "./outcome.ts";
 import { presentable } from "./presentable.ts";
+import { readSettlement, readVerification } from "./settlement.ts";
 import { openSockets, type Sockets } from "./sockets.ts";
 import { readBalance, secretOf } from "./wire.ts";
+import { encodeVerify, secretsOfToken, tokenOf, type VerifyQuestion } from "./x402-wire.ts";
 
 export interface NeverminedClientOptions {
   /** Such as `https://api.sandbox.nevermined.app/api/v1`, without a slash at the end. */
@@ -27,13 +29,17 @@ export interface Sendable {
   readonly redemptionId: string;
   /** Credits that the body asks for. */
   readonly amount: number;
-  /** What `encodeRedeem` made; the same bytes at every attempt. */
+  /** What `encodeRedeem` or `encodeSettle` made; the same bytes at every attempt. */
   readonly body: string;
 }
 
 export interface NeverminedClient {
   /** Sends a charge once. Never rejects; `signal` gives up waiting, and says so in the answer. */
   redeem(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
+  /** The same at x402's endpoint. Never rejects. */
+  settle(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
+  /** Whether an x402 access token pays so many credits. Burns nothing. Never rejects. */
+  verify(question: VerifyQuestion): Promise<Verification>;
   /** What a holder has left on a plan. Never rejects. */
   balance(planId: string, holderAddress: string): Promise<BalanceReading>;
   /** Loads what the first charge would have to wait for. */
@@ -42,12 +48,14 @@ export interface NeverminedClient {
   close(): Promise<void>;
 }
 
-/** Milliseconds for a question about a balance: a request may be waiting for it. */
-const balanceTimeoutMs = 3_000;
+/** Milliseconds for a question about a balance or a token: a request may be waiting for it. */
+const questionTimeoutMs = 3_000;
 
 export function createNeverminedClient(options: NeverminedClientOptions): NeverminedClient {
   const base = new URL(options.baseUrl);
-  const url = new URL(`${options.baseUrl}${options.redeemPath}`);
+  const redeemUrl = new URL(`${options.baseUrl}${options.redeemPath}`);
+  const settleUrl = new URL(`${options.baseUrl}/x402/settle`);
+  const verifyUrl = new URL(`${options.baseUrl}/x402/verify`);
   const common = {
     accept: "application/json",
     // Without this header a server may choose any coding (RFC 9110, section 12.5.3).
@@ -59,7 +67,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   function open() {
     opening ??= openSockets({
-      origin: url.origin,
+      origin: base.origin,
       connections: options.connections,
       // Whatever is written has at least the other half of the time to be answered.
       connectTimeoutMs: Math.max(1, Math.floor(options.timeoutMs / 2)),
@@ -70,7 +78,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     return opening;
   }
 
-  function redeemRequest({ redemptionId, body }: Sendable) {
+  function post(url: URL, body: string, headers: Record<string, string> = {}) {
     return {
       method: "POST" as const,
       path: url.pathname + url.search,
@@ -78,14 +86,20 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
         ...common,
         authorization: `Bearer ${options.apiKey}`,
         "content-type": "application/json",
-        // Not documented for this endpoint. Harmless where it is ignored, and the whole of
-        // exactly-once where it is honoured.
-        "idempotency-key": redemptionId,
-        // Nevermined echoes it and writes it to its own log: how its support finds a charge.
-        "x-correlation-id": redemptionId,
+        ...headers,
       },
       body,
     };
+  }
+
+  function chargeRequest(url: URL, { redemptionId, body }: Sendable) {
+    return post(url, body, {
+      // Not documented for any endpoint. Harmless where it is ignored, and the whole of exactly-once
+      // where it is honoured.
+      "idempotency-key": redemptionId,
+      // Nevermined echoes it and writes it to its own log: how its support finds a charge.
+      "x-correlation-id": redemptionId,
+    });
   }
 
   /** Nevermined's SDK sends no key with this one. */
@@ -118,22 +132,53 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     return result;
   }
 
+  function shown(text: string, secrets: readonly string[]): string {
+    return presentable(text, [options.apiKey, ...secrets]);
+  }
+
+  /** The code too is the ledger's own text. */
+  function withoutSecrets(
+    answer: Exclude<Answer, { status: "completed" }>,
+    secrets: readonly string[],
+  ): Answer {
+    return {
+      ...answer,
+      code: shown(answer.code, secrets),
+      message: shown(answer.message, secrets),
+    };
+  }
+
   return {
     async redeem(charge, signal) {
-      const result = await send(redeemRequest(charge), signal);
+      const result = await send(chargeRequest(redeemUrl, charge), signal);
       const answer = readOutcome(result, charge.amount, options.now());
-      if (!("message" in answer)) return answer;
-      const secrets = [options.apiKey, secretOf(charge.body)];
-      // The code too is the ledger's own text.
-      return {
-        ...answer,
-        code: presentable(answer.code, secrets),
-        message: presentable(answer.message, secrets),
-      };
+      return "message" in answer ? withoutSecrets(answer, [secretOf(charge.body)]) : answer;
+    },
+
+    async settle(charge, signal) {
+      const result = await send(chargeRequest(settleUrl, charge), signal);
+      const answer = readSettlement(result, charge.amount, options.now());
+      const secrets = secretsOfToken(tokenOf(charge.body));
+      if ("message" in answer) return withoutSecrets(answer, secrets);
+      const { transaction, ...rest } = answer;
+      // It is shown as it is, or not at all.
+      const isEcho = transaction !== undefined && shown(transaction, secrets) !== transaction;
+      return transaction === undefined || isEcho ? rest : answer;
+    },
+
+    async verify(question) {
+      const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
+      // Nevermined's SDK sends a key with neither of x402's two (nevermined-io/payments,
+      // src/x402/facilitator-api.ts); the embedded ledger asks for it.
+      const request = post(verifyUrl, encodeVerify(question));
+      const verification = readVerification(await send(request, undefined, timeoutMs));
+      if (!("message" in verification)) return verification;
+      const secrets = secretsOfToken(question.x402AccessToken);
+      return { ...verification, message: shown(verification.message, secrets) };
     },
 
     async balance(planId, holderAddress) {
-      const timeoutMs = Math.min(options.timeoutMs, balanceTimeoutMs);
+      const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
       const { answer } = await send(balanceRequest(planId, holderAddress), undefined, timeoutMs);
       return readBalance(answer);
     },

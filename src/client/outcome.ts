@@ -24,10 +24,36 @@ export interface Exchange {
   readonly fault?: { readonly code: string; readonly message: string };
 }
 
-/**
- * Codes that Nevermined marks as transient on a 503. Anything else with a 5xx may have been applied.
- */
-const retryableCodes: ReadonlySet<string> = new Set(["BCK.AUTH.0014"]);
+/** What tells the endpoints that burn credits apart. */
+export interface Dialect {
+  /** What a charge is called at this endpoint. */
+  readonly charge: "redemption" | "settlement";
+  /** What to do where the endpoint is not there. */
+  readonly mend: string;
+  /** What a 200 or 201 says that is a JSON object; undefined where that cannot be read. */
+  readonly decided: (
+    body: Readonly<Record<string, unknown>>,
+    requestedAmount: number,
+    said: Said,
+  ) => Answer | undefined;
+  readonly reasonOf: (said: Said) => FailureReason;
+  /**
+   * Codes that Nevermined marks as retryable on a 503, and that tell of a step before the burn. Anything
+   * else with a 5xx may have been applied.
+   */
+  readonly retryable: ReadonlySet<string>;
+  /** By what the ledger knows a charge that comes again, and how it may be spelt. */
+  readonly id: { readonly name: string; readonly words: RegExp };
+}
+
+/** What a ledger's answer says in codes and words. */
+export interface Said {
+  readonly status: number;
+  /** A code of the ledger's, or `HTTP_<status>`. */
+  readonly code: string;
+  /** Its own words, or the status. */
+  readonly words: string;
+}
 
 /** Codes of a refusal that speaks of our key, not of the charge. */
 const keyCode = /^BCK\.(?:AUTH|APIKEY)\./;
@@ -35,79 +61,106 @@ const keyCode = /^BCK\.(?:AUTH|APIKEY)\./;
 /** A code of Nevermined's domain. `BCK.HTTP.<status>` is the framework's and tells nothing. */
 const domainCode = /^BCK\.(?!HTTP\.)[A-Z0-9_]+\.\d+$/;
 
-const reasonsByCode: Readonly<Record<string, FailureReason>> = {
-  "BCK.CREDITS.0003": "insufficient-credits",
-  "BCK.PROTOCOL.0011": "insufficient-credits",
-  "BCK.PROTOCOL.0029": "proof-refused",
-  "BCK.PROTOCOL.0030": "proof-refused",
+/** Codes of a refusal, as Nevermined's catalogue has them. */
+export const reasonsByCode: ReadonlyMap<string, FailureReason> = new Map([
+  ["BCK.CREDITS.0003", "insufficient-credits"],
+  ["BCK.PROTOCOL.0011", "insufficient-credits"],
+  ["BCK.PROTOCOL.0029", "proof-refused"],
+  ["BCK.PROTOCOL.0030", "proof-refused"],
+]);
+
+const redemption: Dialect = {
+  charge: "redemption",
+  mend: "check the base URL and the redeem path of the environment",
+  decided(body, requestedAmount, said) {
+    if (body.success === false) return refused(said, reasonOf(said));
+    const reply = redeemReply.safeParse(body);
+    return reply.success ? completed(reply.data, requestedAmount) : undefined;
+  },
+  reasonOf,
+  retryable: new Set(["BCK.AUTH.0014"]),
+  id: { name: "redemption id", words: /idempotency[-_ ]?key/i },
 };
 
+/** A 402 means just this by Nevermined's document, whoever sent it; codes may say otherwise. */
+function reasonOf({ status, code }: Said): FailureReason {
+  return reasonsByCode.get(code) ?? (status === 402 ? "insufficient-credits" : "ledger-refused");
+}
+
 /**
+ * What an exchange at the redemption endpoint means.
+ *
  * @param exchange what was written and what came back
  * @param requestedAmount credits that were asked for
  * @param now milliseconds since 1970, for a `Retry-After` that is a date
  */
 export function readOutcome(exchange: Exchange, requestedAmount: number, now: number): Answer {
+  return judge(redemption, exchange, requestedAmount, now);
+}
+
+/** The rows that every endpoint that burns credits shares. */
+export function judge(
+  dialect: Dialect,
+  exchange: Exchange,
+  requestedAmount: number,
+  now: number,
+): Answer {
   const { answer, fault } = exchange;
   if (!answer) {
     const code = fault?.code ?? "UNKNOWN";
-    const said = fault?.message ?? "no answer";
+    const words = fault?.message ?? "no answer";
     return exchange.written
-      ? lost(code, `The request was sent and no answer came back (${said}).`)
+      ? lost(code, `The request was sent and no answer came back (${words}).`)
       : {
           status: "pending",
           reason: "ledger-unreachable",
           code,
-          message: `Nothing was sent to the ledger (${said}).`,
+          message: `Nothing was sent to the ledger (${words}).`,
         };
   }
 
   const { status, headers } = answer;
   const body = readObject(answer.body);
-  const error = errorReply.parse(body ?? {});
-  const code = error.code ?? `HTTP_${status}`;
-  const said = error.message || error.error || `HTTP status ${status}`;
+  const said = wordsOf(status, body);
+  const { code, words } = said;
 
   if (status === 200 || status === 201) {
-    if (body?.success === false) return refused(code, said);
-    const reply = redeemReply.safeParse(body);
-    if (reply.success) return completed(reply.data, requestedAmount);
+    const decided = body && dialect.decided(body, requestedAmount, said);
+    if (decided) return decided;
     const why = fault ? ` (${fault.message})` : "";
     return lost(
       fault?.code ?? code,
       `The ledger answered ${status} with a body that cannot be read${why}.`,
     );
   }
-  if (status === 402) return refused(code, said, "insufficient-credits");
-
-  const mayBeDomain = status === 400 || status === 403 || status === 404;
-  const aboutTheKey = status === 401 || (mayBeDomain && keyCode.test(code));
-  if (mayBeDomain && domainCode.test(code) && !aboutTheKey) return refused(code, said);
-  const routeMissing = status === 404 && /\bCannot POST\b/.test(error.message || answer.body || "");
-  if (aboutTheKey || routeMissing) {
-    const mend = aboutTheKey
-      ? "The ledger does not accept the API key; check that it is valid, of this environment, and that its owner sells the plan."
-      : "The ledger has no such endpoint; check the base URL and the redeem path of the environment.";
-    return { status: "pending", reason: "configuration-fault", code, message: `${mend} (${said})` };
+  const kind = kindOf(said, answer.body);
+  if (kind === "refused") return refused(said, dialect.reasonOf(said));
+  if (kind === "key" || kind === "route") {
+    const message = faultMessage(kind, dialect.mend, words);
+    return { status: "pending", reason: "configuration-fault", code, message };
   }
-  if (status === 429 || (status === 503 && retryableCodes.has(code))) {
+  if (status === 429 || (status === 503 && dialect.retryable.has(code))) {
     return {
       status: "pending",
       reason: "ledger-throttled",
       code,
-      message: `The ledger asks to wait (${said}).`,
+      message: `The ledger asks to wait (${words}).`,
       ...retryAfter(headers["retry-after"], now),
     };
   }
   // Nevermined documents neither of the next two. The words are those of the IETF draft
   // "The Idempotency-Key HTTP Header Field", section 2.7; without them nothing is assumed.
-  const aboutTheId = /idempotency[-_ ]?key/i.test(said);
-  if (status === 409 && aboutTheId && /still|progress|processing|running|outstanding/i.test(said)) {
+  const aboutTheId = dialect.id.words.test(words);
+  if (
+    status === 409 &&
+    aboutTheId &&
+    /still|progress|processing|running|outstanding/i.test(words)
+  ) {
     return {
       status: "pending",
       reason: "still-running",
       code,
-      message: `The ledger is still working on this charge (${said}).`,
+      message: `The ledger is still working on this charge (${words}).`,
       ...retryAfter(headers["retry-after"], now),
     };
   }
@@ -116,30 +169,58 @@ export function readOutcome(exchange: Exchange, requestedAmount: number, now: nu
       status: "unresolved",
       reason: "idempotency-mismatch",
       code,
-      message: `The ledger says that this redemption id was used with another body (${said}).`,
+      message: `The ledger says that this ${dialect.id.name} was used with another body (${words}).`,
     };
   }
   if (status >= 500 || status === 408) {
     return lost(
       code,
-      `The ledger answered ${status}, which does not say whether it charged (${said}).`,
+      `The ledger answered ${status}, which does not say whether it charged (${words}).`,
     );
   }
   return {
     status: "unresolved",
     reason: "unexpected-answer",
     code,
-    message: `The ledger answered ${status}, which is no documented answer to a redemption (${said}).`,
+    message: `The ledger answered ${status}, which is no documented answer to a ${dialect.charge} (${words}).`,
   };
 }
 
-function completed(
+/** What an answer says in the shapes of an error, as far as it does. */
+export function wordsOf(status: number, body: Record<string, unknown> | undefined): Said {
+  const error = errorReply.parse(body ?? {});
+  const code = error.code ?? `HTTP_${status}`;
+  return { status, code, words: error.message || error.error || `HTTP status ${status}` };
+}
+
+/** What a 4xx speaks of: the charge, our key, or the address that we sent it to. */
+export function kindOf(
+  { status, code }: Said,
+  body: string | undefined,
+): "refused" | "key" | "route" | "other" {
+  if (status === 402) return "refused";
+  if (status === 401) return "key";
+  if (status !== 400 && status !== 403 && status !== 404) return "other";
+  if (keyCode.test(code)) return "key";
+  if (domainCode.test(code)) return "refused";
+  // NestJS, and Express in HTML, for a route that is not there.
+  return status === 404 && /\bCannot POST\b/.test(body ?? "") ? "route" : "other";
+}
+
+/** What to do about a fault of the configuration. */
+export function faultMessage(kind: "key" | "route", mend: string, words: string): string {
+  return kind === "key"
+    ? `The ledger does not accept the API key; check that it is valid, of this environment, and that its owner sells the plan. (${words})`
+    : `The ledger has no such endpoint; ${mend}. (${words})`;
+}
+
+export function completed(
   reply: {
     creditsRedeemed?: LedgerCredits | null | undefined;
     remainingBalance?: LedgerCredits | null | undefined;
   },
   requestedAmount: number,
-): Answer {
+): Extract<Answer, { status: "completed" }> {
   const redeemedAmount = reply.creditsRedeemed ?? null;
   return {
     status: "completed",
@@ -150,9 +231,8 @@ function completed(
   };
 }
 
-function refused(code: string, said: string, fallback: FailureReason = "ledger-refused"): Answer {
-  const reason = Object.hasOwn(reasonsByCode, code) ? reasonsByCode[code] : undefined;
-  return { status: "failed", reason: reason ?? fallback, code, message: said };
+export function refused({ code, words }: Said, reason: FailureReason): Answer {
+  return { status: "failed", reason, code, message: words };
 }
 
 function lost(code: string, message: string): Answer {

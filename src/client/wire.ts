@@ -18,7 +18,7 @@ export const redeemRequest = z.strictObject({
  * Whole credits. The document types them as integers, Nevermined's other endpoints send such
  * numbers as decimal strings, so both are read; a value that a number cannot hold stays a string.
  */
-const ledgerCredits = z.union([
+export const ledgerCredits = z.union([
   z.int().nonnegative(),
   z
     .string()
@@ -61,9 +61,14 @@ export function encodeRedeem(charge: Charge): string {
   const { planId, holderAddress, amount, proof } = charge;
   const checked = redeemRequest.safeParse({ planId, holderAddress, amount, proof });
   if (checked.success) return JSON.stringify(checked.data);
-  const wrong = checked.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  throw breach(checked.error);
+}
+
+/** What is thrown for a charge that must not be sent: it names fields, and shows no value of them. */
+export function breach({ issues }: z.ZodError): TypeError {
+  const wrong = issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
   const error = new TypeError(`this charge breaks the ledger's contract: ${wrong.join("; ")}`);
-  throw Object.assign(error, { code: "CHARGE_INVALID" });
+  return Object.assign(error, { code: "CHARGE_INVALID" });
 }
 
 /** A JSON object, or undefined for anything else: HTML, a cut document, an array, `null`. */

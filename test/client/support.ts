@@ -5,6 +5,7 @@ import {
   type NeverminedClientOptions,
 } from "../../src/client/nevermined.ts";
 import { encodeRedeem } from "../../src/client/wire.ts";
+import { encodeSettle } from "../../src/client/x402-wire.ts";
 import type { Charge } from "../../src/redemption.ts";
 
 export const apiKey = "nvm:eyJhbGciOiJFUzI1NksifQ.key-of-the-seller.c2lnbmF0dXJl";
@@ -37,6 +38,9 @@ export function aClient(options: Partial<NeverminedClientOptions> = {}) {
   return {
     redeem: (charge: Charge, signal?: AbortSignal) =>
       client.redeem({ ...charge, body: encodeRedeem(charge) }, signal),
+    settle: (charge: Charge, signal?: AbortSignal) =>
+      client.settle({ ...charge, body: encodeSettle(charge) }, signal),
+    verify: client.verify,
     balance: client.balance,
     close: client.close,
   };
