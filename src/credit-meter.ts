@@ -8,6 +8,8 @@ import { createMeter, holdOf } from "./middleware/meter.ts";
 import { readHeaders } from "./middleware/payment.ts";
 import { createReceipts } from "./middleware/receipts.ts";
 import { createRouteTable } from "./middleware/route-table.ts";
+import { networkOf } from "./middleware/x402/payment-required.ts";
+import { createX402 } from "./middleware/x402/x402.ts";
 import { openDoor } from "./open-door.ts";
 import { createOperator, type OperatedRedemptions } from "./operator.ts";
 import {
@@ -175,11 +177,23 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     now: Date.now,
   });
   const { payment } = settings;
+  const x402 =
+    settings.x402 &&
+    createX402({
+      ...settings.x402,
+      network: networkOf(settings.environment.name),
+      passesUnverified: settings.guard.onLedgerDown === "credit-line",
+      ask: (question) => redemptions.door.ask("verify", question),
+    });
   const meter = createMeter({
     ...settings,
     routes,
-    readPayment:
-      typeof payment === "function" ? { by: payment } : (req) => readHeaders(req, payment),
+    x402,
+    readPayment: x402
+      ? x402.read
+      : typeof payment === "function"
+        ? { by: payment }
+        : (req) => readHeaders(req, payment),
     guard,
     verifyProof: settings.guard.verifyProof,
     singleUse: settings.guard.proofs === "single-use",

@@ -2,6 +2,7 @@
 
 import { createNeverminedClient } from "./client/nevermined.ts";
 import { encodeRedeem } from "./client/wire.ts";
+import { encodeSettle } from "./client/x402-wire.ts";
 import { openPostgresJournal, type PostgresPlace } from "./journal/postgres.ts";
 import { openSqliteJournal } from "./journal/sqlite.ts";
 import type { Outcome } from "./redeemer/door.ts";
@@ -13,12 +14,15 @@ export interface EngineSettings {
   readonly journal: string | PostgresPlace;
   readonly baseUrl: string;
   readonly redeemPath: string;
+  readonly protocol: "plans" | "x402";
   readonly apiKey: string;
   readonly timeoutMs: number;
   readonly concurrency: number;
   readonly perHolder: number;
   /** Questions about balances at once, at the most. */
   readonly maxQuestions: number;
+  /** Questions about x402 access tokens at once, at the most. */
+  readonly maxVerifications: number;
   readonly backoff: { readonly baseMs: number; readonly maxMs: number };
   readonly circuitThreshold: number;
   readonly idempotentMs: number | null;
@@ -34,8 +38,8 @@ export function createEngine(
   const journal = typeof place === "string" ? openSqliteJournal(place) : openPostgresJournal(place);
   const client = createNeverminedClient({
     ...settings,
-    // A question about a balance must not take the place of a charge. One more: an operator's.
-    connections: settings.concurrency + settings.maxQuestions + 1,
+    // A question about a balance or a token must not take the place of a charge. One more: an operator's.
+    connections: settings.concurrency + settings.maxQuestions + settings.maxVerifications + 1,
     now: Date.now,
   });
   client.warmUp();
@@ -43,8 +47,10 @@ export function createEngine(
     ...settings,
     ...identity,
     journal,
-    encode: encodeRedeem,
-    send: client.redeem,
+    ...(settings.protocol === "x402"
+      ? { encode: encodeSettle, send: client.settle }
+      : { encode: encodeRedeem, send: client.redeem }),
+    verify: client.verify,
     askBalance: client.balance,
     end: client.close,
     tell,

@@ -29,6 +29,7 @@ export const refusalCodes = [
   "exposure-reached",
   "proof-invalid",
   "proof-spent",
+  "request-id-repeated",
   "ledger-away",
   "route-unlisted",
   "queue-full",

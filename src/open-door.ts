@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { createEngine, type EngineSettings } from "./engine.ts";
 import { findPlace } from "./journal/place.ts";
 import { checkPostgres } from "./journal/postgres.ts";
+import { maxVerifications } from "./middleware/x402/x402.ts";
 import type { Settings } from "./options.ts";
 import { atExit } from "./redeemer/at-exit.ts";
 import type { Door, Outcome } from "./redeemer/door.ts";
@@ -37,6 +38,8 @@ export function openDoor(
     concurrency: settings.concurrency,
     perHolder: settings.perHolder,
     maxQuestions: settings.guard.maxQuestions,
+    protocol: settings.x402 ? "x402" : "plans",
+    maxVerifications: settings.x402 ? maxVerifications : 0,
     backoff: settings.backoff,
     circuitThreshold: settings.circuit,
     idempotentMs: settings.idempotent?.windowMs ?? null,

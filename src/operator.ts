@@ -149,7 +149,7 @@ export function createOperator(ask: Door["ask"]): OperatedRedemptions {
 type Shown = NonNullable<Questions["act"]["answer"]>;
 
 function remembered(record: Shown): RememberedRedemption {
-  const { error, short, ...fields } = fieldsOf(record);
+  const { error, short, transaction, payer, ...fields } = fieldsOf(record);
   const { redemptionId, planId, holderAddress, route, environment } = record;
   return {
     redemptionId,
@@ -161,6 +161,8 @@ function remembered(record: Shown): RememberedRedemption {
     environment,
     ...(record.usage && { usage: record.usage }),
     ...(short && { short: true }),
+    ...(transaction !== null && { transaction }),
+    ...(payer !== null && { payer }),
     ...(error && { error }),
     attempts: record.attempt,
     firstSentAt: record.firstSentAt === null ? null : iso(record.firstSentAt),

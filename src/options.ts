@@ -90,7 +90,7 @@ export interface GuardSettings {
   readonly blockForMs?: number | undefined;
   /**
    * While the ledger does not answer: `"credit-line"`, or `"refuse"` with 503 whoever must be asked for.
-   * Default: `"credit-line"`.
+   * Default: `"credit-line"`; with x402 `"refuse"`, since then its tokens are not verified either.
    */
   readonly onLedgerDown?: "credit-line" | "refuse" | undefined;
   /**
@@ -110,8 +110,34 @@ export interface GuardSettings {
   readonly verifyProof?: VerifyProof | undefined;
 }
 
+/** Options of `protocol: "x402"`. */
+export interface X402Settings {
+  /** Where buyers reach this API, such as `https://api.example.com`: what a 402 names begins with it. */
+  readonly publicUrl: string;
+  /** The agent at Nevermined that this API is. Default: none is named. */
+  readonly agentId?: string | undefined;
+  /** What the API does, for a person who sees a 402. */
+  readonly description?: string | undefined;
+  /** What it answers, such as `application/json`. */
+  readonly mimeType?: string | undefined;
+  /**
+   * `"always"`: the ledger verifies the token before the handler runs, and gives the id under which the charge
+   * is settled once. `"never"`: no request waits for it; then a lost answer waits for a person. Default:
+   * `"always"`.
+   */
+  readonly verify?: "always" | "never" | undefined;
+}
+
 /** Options of {@link creditMeter}. */
 export interface CreditMeterOptions {
+  /**
+   * How buyers pay. `"plans"`: each request names plan, holder and proof, and is charged by
+   * `POST /protocol/plans/redeem`. `"x402"`: it carries an x402 access token, which is verified before and
+   * settled after; see the option `x402`. Default: `"plans"`.
+   */
+  readonly protocol?: "plans" | "x402" | undefined;
+  /** What goes with `protocol: "x402"`, and only with that. */
+  readonly x402?: X402Settings | undefined;
   /**
    * The plans that pay for this API: a list, a function that returns one, or `"any"`. With `"any"` a
    * buyer could pay with a plan of their own making.
@@ -217,6 +243,8 @@ export interface Settings {
     readonly redeemPath: string;
   };
   readonly plans: Plans;
+  /** Undefined with `protocol: "plans"`. */
+  readonly x402: (X402Settings & { readonly verify: "always" | "never" }) | undefined;
   readonly routes: Readonly<Record<string, PricedRoute | "free">>;
   readonly payment: PaymentReader | Readonly<Record<keyof typeof defaultHeaders, string>>;
   readonly unlisted: "free" | "refuse";
@@ -323,9 +351,7 @@ const guardSchema = z.strictObject({
   creditLine: wholeCredits.default(100),
   maxExposure: wholeCredits.optional(),
   blockForMs: wholeNumber(0, dayMs).default(600_000),
-  onLedgerDown: z
-    .enum(["credit-line", "refuse"], 'must be "credit-line" or "refuse"')
-    .default("credit-line"),
+  onLedgerDown: z.enum(["credit-line", "refuse"], 'must be "credit-line" or "refuse"').optional(),
   scope: z.enum(["process", "fleet"], 'must be "process" or "fleet"').optional(),
   maxQuestions: wholeNumber(1, 256).default(8),
   proofs: z
@@ -334,8 +360,20 @@ const guardSchema = z.strictObject({
   verifyProof: aFunction<VerifyProof>().optional(),
 });
 
+const visible = z.string().regex(/^[\x20-\x7e]+$/, "must be visible ASCII text");
+
+const x402Schema = z.strictObject({
+  publicUrl: httpUrl,
+  agentId: visible.max(256, "must have 256 characters or less").optional(),
+  description: z.string().max(512, "must have 512 characters or less").optional(),
+  mimeType: visible.max(128, "must have 128 characters or less").optional(),
+  verify: z.enum(["always", "never"], 'must be "always" or "never"').default("always"),
+});
+
 const optionsSchema = z.strictObject(
   {
+    protocol: z.enum(["plans", "x402"], 'must be "plans" or "x402"').default("plans"),
+    x402: x402Schema.optional(),
     plans: z.custom<Plans>(
       (value) =>
         value === "any" ||
@@ -449,7 +487,8 @@ export function readOptions(
 ): Settings {
   const parsed = optionsSchema.safeParse(options);
   if (!parsed.success) throw optionError(parsed.error.issues);
-  const { payment, routes, ...rest } = parsed.data;
+  const { payment, routes, protocol, ...rest } = parsed.data;
+  checkProtocol(parsed.data);
   const apiKey = (rest.apiKey ?? variables.NVM_API_KEY ?? "").trim();
   if (apiKey === "") {
     throw new CreditMeterError(
@@ -485,14 +524,37 @@ export function readOptions(
       ...rest.guard,
       scope: rest.guard.scope ?? (typeof rest.journal === "string" ? "process" : "fleet"),
       maxExposure: rest.guard.maxExposure ?? 10 * rest.guard.creditLine,
+      onLedgerDown: rest.guard.onLedgerDown ?? (protocol === "x402" ? "refuse" : "credit-line"),
       verifyProof: rest.guard.verifyProof,
     },
-    idempotent: rest.idempotent,
+    x402: rest.x402,
+    idempotent: rest.idempotent ?? (protocol === "x402" ? settlesOnce : undefined),
     unlisted: rest.unlisted ?? "free",
     refuse: rest.refuse,
     chargeWhen: rest.chargeWhen,
     logger: rest.logger,
   };
+}
+
+/**
+ * Nevermined's documents call a settlement idempotent on the id that verify gave, and name no end of it.
+ * What has none is never repeated, whatever this says.
+ */
+const settlesOnce = { windowMs: 366 * dayMs };
+
+function checkProtocol({ protocol, x402, payment, plans }: z.output<typeof optionsSchema>) {
+  const mend = (what: string) => {
+    throw new CreditMeterError("option-invalid", `Mend the options of creditMeter: ${what}.`);
+  };
+  if (protocol === "plans") {
+    if (x402) mend('x402 goes with protocol: "x402" only');
+    return;
+  }
+  if (!x402) {
+    mend('protocol: "x402" needs x402: { publicUrl }, the URL at which buyers reach this API');
+  }
+  if (payment) mend("payment must go: with x402 the header payment-signature carries the payment");
+  if (plans === "any") mend('plans must be a list: a 402 names the plans that pay; "any" cannot');
 }
 
 /**

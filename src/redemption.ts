@@ -84,6 +84,10 @@ export interface Redemption {
   usage?: Usage;
   /** Set when the ledger redeemed less than was asked. */
   short?: true;
+  /** What the ledger calls the burn, mostly the hash of a transaction; where it said so (x402). */
+  transaction?: string;
+  /** Whose credits the ledger says they were; where it said so (x402). */
+  payer?: string;
   /** Set when completed. */
   success?: { message: string };
   /**
@@ -157,6 +161,16 @@ export type BalanceReading =
   | { readonly told: true; readonly amount: LedgerCredits }
   /** `answered`: the ledger is there, and does not tell. */
   | { readonly told: false; readonly answered: boolean };
+
+/** Whether an x402 access token pays so many credits. Plain data. */
+export interface VerifyQuestion {
+  /** What a 402 tells the buyer. */
+  readonly paymentRequired: object;
+  /** A secret. */
+  readonly x402AccessToken: string;
+  /** Credits. */
+  readonly maxAmount: number;
+}
 
 /** What a ledger said when it was asked whether an x402 access token pays. Plain data. */
 export type Verification =
@@ -292,6 +306,8 @@ export function applyChange(record: Redemption, change: Change, now: number): bo
       record.redemption.redeemedAmount = change.redeemedAmount;
       record.redemption.remainingBalance = change.remainingBalance;
       if (change.short) record.short = true;
+      if (change.transaction !== undefined) record.transaction = change.transaction;
+      if (change.payer !== undefined) record.payer = change.payer;
       record.message = completedMessage(record);
       record.success = { message: record.message };
       break;
@@ -312,6 +328,8 @@ export interface Remembered {
   readonly timestamp: string;
   readonly redemption: Redemption["redemption"];
   readonly short: boolean;
+  readonly transaction: string | null;
+  readonly payer: string | null;
   readonly error: RedemptionError | null;
 }
 
@@ -326,8 +344,9 @@ export function applyRecord(record: Redemption, remembered: Remembered, now: num
   Object.assign(record.redemption, remembered.redemption);
   if (status === "completed") {
     const { redeemedAmount, remainingBalance } = remembered.redemption;
-    const { short } = remembered;
-    applyChange(record, { status, redeemedAmount, remainingBalance, short }, now);
+    const { short, transaction, payer } = remembered;
+    const told = { ...(transaction !== null && { transaction }), ...(payer !== null && { payer }) };
+    applyChange(record, { status, redeemedAmount, remainingBalance, short, ...told }, now);
   } else if (error) {
     applyChange(record, { ...error, status } as Change, now);
   } else {

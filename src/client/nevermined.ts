@@ -1,14 +1,14 @@
 /** Nevermined's HTTP API: one attempt for each call, no retries. */
 
 import type { Dispatcher } from "undici";
-import type { Answer, BalanceReading, Verification } from "../redemption.ts";
+import type { Answer, BalanceReading, Verification, VerifyQuestion } from "../redemption.ts";
 import { exchange, faultOf } from "./exchange.ts";
 import { type Exchange, readOutcome } from "./outcome.ts";
 import { presentable } from "./presentable.ts";
 import { readSettlement, readVerification } from "./settlement.ts";
 import { openSockets, type Sockets } from "./sockets.ts";
 import { readBalance, secretOf } from "./wire.ts";
-import { encodeVerify, secretsOfToken, tokenOf, type VerifyQuestion } from "./x402-wire.ts";
+import { encodeVerify, secretsOfToken, tokenOf } from "./x402-wire.ts";
 
 export interface NeverminedClientOptions {
   /** Such as `https://api.sandbox.nevermined.app/api/v1`, without a slash at the end. */

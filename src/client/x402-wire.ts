@@ -1,7 +1,7 @@
 /** The shapes of Nevermined's x402 endpoints, checked in both directions. */
 
 import { z } from "zod";
-import type { Charge } from "../redemption.ts";
+import type { Charge, VerifyQuestion } from "../redemption.ts";
 import { breach, ledgerCredits, readObject } from "./wire.ts";
 
 /** Both come from the ledger; the embedded one and Nevermined's own (`arId-<uuid>`) fit. */
@@ -47,15 +47,7 @@ export function encodeSettle({ proof, amount }: Charge): string {
   });
 }
 
-/** A question to `POST /x402/verify`. */
-export interface VerifyQuestion {
-  readonly paymentRequired: object;
-  readonly x402AccessToken: string;
-  /** Credits. */
-  readonly maxAmount: number;
-}
-
-/** The bytes of a question. */
+/** The bytes of a question to `POST /x402/verify`. */
 export function encodeVerify(question: VerifyQuestion): string {
   const { paymentRequired, x402AccessToken, maxAmount } = question;
   return JSON.stringify({ paymentRequired, x402AccessToken, maxAmount: String(maxAmount) });

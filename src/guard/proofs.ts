@@ -23,7 +23,7 @@ export type ProofVerdict = boolean | { readonly nonce: string };
 
 /**
  * What is spent with this payment. A proof that is spelt in two ways is one: hexadecimal digits in
- * either case, JSON with any spaces.
+ * either case, JSON with any spaces, base64 in either alphabet.
  */
 export function spentBy(
   { planId, holderAddress, proof }: Payment,
@@ -36,9 +36,14 @@ export function spentBy(
   return `${planId} proof ${spelling(proof)}`;
 }
 
+function base64url(text: string): string {
+  return text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
 function spelling(proof: string): string {
   const trimmed = proof.trim();
   if (/^0x[0-9a-f]+$/i.test(trimmed)) return trimmed.toLowerCase();
+  if (/^[\w+/-]+=*$/.test(trimmed)) return base64url(trimmed);
   try {
     return JSON.stringify(JSON.parse(trimmed));
   } catch {

@@ -37,6 +37,10 @@ export interface Entry {
   readonly proof: string | null;
   /** The exact bytes of the charge, once there is an amount. It holds the proof: a secret. */
   readonly body: string | null;
+  /** Whether it carries an id that the ledger may honour: else it is sent once, whatever it believes. */
+  readonly repeatable: boolean;
+  /** When its proof expires, in milliseconds since 1970; null: not known to. Of a holder's the nearest goes first. */
+  readonly expiresAt: number | null;
   /** Why it is unresolved or skipped. */
   readonly error: RecordError | null;
   /** Milliseconds since 1970. */
@@ -55,6 +59,9 @@ export interface JournalRecord extends Omit<Entry, "status"> {
   readonly redeemedAmount: LedgerCredits | null;
   readonly remainingBalance: LedgerCredits | null;
   readonly short: boolean;
+  /** What the ledger calls the burn, and whose credits it says they were; null where it did not say. */
+  readonly transaction: string | null;
+  readonly payer: string | null;
   /** How often it was taken for sending. */
   readonly attempt: number;
   /** Who took it last, or prepared it. */
@@ -76,9 +83,10 @@ export interface Claimed {
   readonly sentAt: number;
   /** As of the record. */
   readonly doubtSince: number | null;
+  readonly repeatable: boolean;
 }
 
-/** Takes pending records, one holder after the other, the oldest of each first. */
+/** Takes pending records, one holder after the other; of each what expires first, and then the oldest. */
 export interface Claim {
   /** Records at the most. */
   readonly limit: number;
@@ -167,7 +175,7 @@ export interface Takeover {
   readonly now: number;
   /**
    * What it was sending, and may have been applied since this time only, is sent again under its id,
-   * since the ledger honours it; null: nothing is.
+   * since the ledger honours it, where it is repeatable; null: nothing is.
    */
   readonly resendSince: number | null;
 }

@@ -59,6 +59,8 @@ export const migrations: readonly ((s: string) => string)[] = [
     -- Numbers stay numbers, decimal strings past 2^53 stay strings.
     redeemed_amount jsonb,
     remaining_balance jsonb,
+    burn text,
+    payer text,
     short boolean not null default false,
     code text,
     reason text,
@@ -73,12 +75,15 @@ export const migrations: readonly ((s: string) => string)[] = [
     changed_at bigint not null,
     first_sent_at bigint,
     sent_at bigint,
-    doubt_since bigint
+    doubt_since bigint,
+    repeatable boolean not null,
+    -- The greatest number where it is not known to.
+    expires_at bigint not null
   );
   -- In a table of their own: an update of a record does not copy them, and none is left when it is over.
   create table ${s}.secrets (seq bigint primary key, proof text, body text);
-  -- What may be taken: a holder's oldest is one step away, however much waits or is put off.
-  create index ready on ${s}.redemptions (holder_key, seq) where status = 'pending' and not_before is null;
+  -- What may be taken: a holder's next is one step away, however much waits or is put off.
+  create index ready on ${s}.redemptions (holder_key, expires_at, seq) where status = 'pending' and not_before is null;
   create index put_off on ${s}.redemptions (not_before) where status = 'pending' and not_before is not null;
   create index put_off_at on ${s}.redemptions (changed_at) where status = 'pending' and not_before is not null;
   create index pending on ${s}.redemptions (admitted_at) where status = 'pending';

@@ -32,6 +32,7 @@ import {
   claimedOf,
   decisionOf,
   lostKeptMs,
+  never,
   type Row,
   recordOf,
   spentKeptMs,
@@ -196,7 +197,7 @@ function createJournal(
         n integer, redemption_id text, status text, plan_id text, holder_address text,
         holder_key text, route text, environment text, amount numeric, hold numeric, usage text,
         code text, reason text, message text, bytes bigint, owner text, admitted_at bigint,
-        proof text, body text)
+        repeatable boolean, expires_at bigint, proof text, body text)
     ),
     -- Numbered as they were handed over, written in the order of their ids, as everywhere.
     numbered as materialized (
@@ -206,9 +207,9 @@ function createJournal(
     kept as (
       insert into ${s}.redemptions as known (
         seq, redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount,
-        hold, usage, code, reason, message, bytes, owner, admitted_at, changed_at)
+        hold, usage, code, reason, message, bytes, owner, admitted_at, changed_at, repeatable, expires_at)
       select seq, redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount,
-        hold, usage, code, reason, message, bytes, owner, admitted_at, $2
+        hold, usage, code, reason, message, bytes, owner, admitted_at, $2, repeatable, expires_at
       from numbered order by redemption_id collate "C"
       on conflict (redemption_id) do update set
         status = excluded.status, amount = excluded.amount, hold = excluded.hold,
@@ -240,6 +241,7 @@ function createJournal(
     with given as materialized (
       select * from json_to_recordset($1) as given (
         id text, attempt integer, status text, redeemed jsonb, remaining jsonb, short boolean,
+        burn text, payer text,
         code text, reason text, message text, not_before bigint, may_be_applied boolean)
     ),
     -- What is seen once it is locked is what it is.
@@ -256,7 +258,7 @@ function createJournal(
     )
     update ${s}.redemptions as known set
       status = fits.status, redeemed_amount = redeemed, remaining_balance = remaining,
-      short = fits.short, code = fits.code, reason = fits.reason, message = fits.message,
+      short = fits.short, burn = fits.burn, payer = fits.payer, code = fits.code, reason = fits.reason, message = fits.message,
       not_before = fits.not_before, changed_at = $3,
       doubt_since = case when may_be_applied then coalesce(doubt_since, sent_at) else doubt_since end
     from fits where known.seq = fits.seq
@@ -317,11 +319,11 @@ function createJournal(
     chosen as materialized (
       select seq, row_number() over (order by turn, place) as n
       from room cross join lateral (
-        select seq, row_number() over (order by seq) as turn from (
-          select seq from ${s}.redemptions as due
+        select seq, row_number() over (order by expires_at, seq) as turn from (
+          select seq, expires_at from ${s}.redemptions as due
           where status = 'pending' and not_before is null and due.holder_key = room.holder_key
             and seq <> all ($7::bigint[])
-          order by seq limit least(free, $4::bigint)) as oldest
+          order by expires_at, seq limit least(free, $4::bigint)) as oldest
       ) as due
       order by n limit $4::bigint
     ),
@@ -335,9 +337,9 @@ function createJournal(
         first_sent_at = coalesce(first_sent_at, $2), code = null, reason = null, message = null
       where seq = any (array(
         select seq from locked where status = 'pending' and not_before is null))
-      returning known.seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since
+      returning known.seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable
     )
-    select seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, body
+    select seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable, body
     from chosen left join taken using (seq) left join ${s}.secrets using (seq) order by n`;
 
   const oldestOf = `
@@ -345,14 +347,14 @@ function createJournal(
     where status = 'pending' and not_before is null and holder_key = $1 and (
       select count(*) from ${s}.redemptions
       where status = 'sending' and owner = $2 and holder_key = $1) < $3
-    order by seq limit 1 for update skip locked`;
+    order by expires_at, seq limit 1 for update skip locked`;
   const takeThis = `
     with taken as (
       update ${s}.redemptions set
         status = 'sending', attempt = attempt + 1, owner = $1, sent_at = $2, changed_at = $2,
         first_sent_at = coalesce(first_sent_at, $2), code = null, reason = null, message = null
       where seq = $3 and status = 'pending'
-      returning seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since
+      returning seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable
     )
     select * from taken left join ${s}.secrets using (seq)`;
 
@@ -429,7 +431,7 @@ function createJournal(
     update ${s}.redemptions set status = 'unresolved', changed_at = $2, reason = 'answer-lost',
       code = 'OWNER_GONE', message = 'The process that was sending this charge ended before an answer came.'
     where seq in ${ofOwner("sending")} and status = 'sending' and owner = $1
-      and ($3::bigint is null or coalesce(doubt_since, sent_at) < $3)
+      and ($3::bigint is null or not repeatable or coalesce(doubt_since, sent_at) < $3)
     returning redemption_id as id`;
   const unconfirmed = `
     update ${s}.redemptions set status = 'unresolved', changed_at = $2,
@@ -771,6 +773,8 @@ function rowOf(entry: Entry, { owner }: Batch) {
     bytes: Buffer.byteLength(body ?? ""),
     owner: entry.status === "prepared" ? owner : null,
     admitted_at: entry.admittedAt,
+    repeatable: entry.repeatable,
+    expires_at: entry.expiresAt ?? never,
     proof: text(entry.proof),
     body,
   };
@@ -790,7 +794,8 @@ function columnsOf({ redemptionId, attempt, answer, mayBeApplied, notBefore }: S
 function answerOf(answer: Answer) {
   if (answer.status === "completed") {
     const { status, redeemedAmount: redeemed, remainingBalance: remaining, short } = answer;
-    return { status, redeemed, remaining, short };
+    const { transaction = null, payer = null } = answer;
+    return { status, redeemed, remaining, short, burn: text(transaction), payer: text(payer) };
   }
   const { status, reason } = answer;
   return { status, short: false, reason, code: text(answer.code), message: text(answer.message) };

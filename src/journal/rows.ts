@@ -12,6 +12,7 @@ export interface ClaimedRow {
   attempt: number;
   sent_at: number;
   doubt_since: number | null;
+  repeatable: boolean | 0 | 1;
 }
 
 export function claimedOf(row: ClaimedRow): Claimed {
@@ -23,6 +24,7 @@ export function claimedOf(row: ClaimedRow): Claimed {
     attempt: row.attempt,
     sentAt: row.sent_at,
     doubtSince: row.doubt_since,
+    repeatable: Boolean(row.repeatable),
   };
 }
 
@@ -41,6 +43,8 @@ export interface Row {
   remaining_balance: JournalRecord["remainingBalance"];
   /** SQLite has no truth values, but 0 and 1. */
   short: boolean | 0 | 1;
+  burn: string | null;
+  payer: string | null;
   code: string | null;
   reason: string | null;
   message: string | null;
@@ -53,6 +57,8 @@ export interface Row {
   first_sent_at: number | null;
   sent_at: number | null;
   doubt_since: number | null;
+  repeatable: boolean | 0 | 1;
+  expires_at: number;
 }
 
 export function recordOf(row: Row): JournalRecord {
@@ -70,6 +76,8 @@ export function recordOf(row: Row): JournalRecord {
     redeemedAmount: row.redeemed_amount,
     remainingBalance: row.remaining_balance,
     short: Boolean(row.short),
+    transaction: row.burn,
+    payer: row.payer,
     error: reason === null ? null : { code: code ?? reason, reason, message: message ?? "" },
     proof: row.proof,
     body: row.body,
@@ -80,8 +88,13 @@ export function recordOf(row: Row): JournalRecord {
     firstSentAt: row.first_sent_at,
     sentAt: row.sent_at,
     doubtSince: row.doubt_since,
+    repeatable: Boolean(row.repeatable),
+    expiresAt: row.expires_at === never ? null : row.expires_at,
   };
 }
+
+/** When something expires that is not known to: after all that is. */
+export const never = Number.MAX_SAFE_INTEGER;
 
 /** What an act sets; null: nothing. */
 export interface Decision {

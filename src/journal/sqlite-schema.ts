@@ -49,6 +49,8 @@ export const migrations: readonly string[] = [
     -- No declared type: numbers stay numbers, decimal strings past 2^53 stay strings.
     redeemed_amount,
     remaining_balance,
+    burn text,
+    payer text,
     short integer not null default 0,
     code text,
     reason text,
@@ -63,7 +65,10 @@ export const migrations: readonly string[] = [
     changed_at integer not null,
     first_sent_at integer,
     sent_at integer,
-    doubt_since integer
+    doubt_since integer,
+    repeatable integer not null,
+    -- The greatest number where it is not known to.
+    expires_at integer not null
   );
   -- In a table of their own, which \`tidy\` can write anew.
   create table secrets (seq integer primary key, proof text, body text);
@@ -71,8 +76,8 @@ export const migrations: readonly string[] = [
     when new.status in ('completed', 'failed', 'skipped') begin
     delete from secrets where seq = new.seq;
   end;
-  -- What may be taken: a holder's oldest is one step away, however much waits or is put off.
-  create index ready on redemptions (holder_key, seq) where status = 'pending' and not_before is null;
+  -- What may be taken: a holder's next is one step away, however much waits or is put off.
+  create index ready on redemptions (holder_key, expires_at, seq) where status = 'pending' and not_before is null;
   create index put_off on redemptions (not_before) where status = 'pending' and not_before is not null;
   create index put_off_at on redemptions (changed_at) where status = 'pending' and not_before is not null;
   create index pending on redemptions (admitted_at) where status = 'pending';

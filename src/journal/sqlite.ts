@@ -29,6 +29,7 @@ import {
   decisionOf,
   fits,
   lostKeptMs,
+  never,
   type Row,
   recordOf,
   spentKeptMs,
@@ -144,9 +145,9 @@ function createJournal(db: Database.Database): Journal {
   const append = db.prepare(`
     insert into redemptions (
       redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount, hold, usage,
-      code, reason, message, bytes, owner, admitted_at, changed_at
+      code, reason, message, bytes, owner, admitted_at, changed_at, repeatable, expires_at
     )
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (redemption_id) do update set
       status = excluded.status, amount = excluded.amount, hold = excluded.hold, usage = excluded.usage, code = excluded.code,
       reason = excluded.reason, message = excluded.message, bytes = excluded.bytes, owner = null,
@@ -161,7 +162,7 @@ function createJournal(db: Database.Database): Journal {
   const settle = db.prepare(`
     update redemptions set
       status = :status, redeemed_amount = :redeemed, remaining_balance = :remaining,
-      short = :short, code = :code, reason = :reason, message = :message,
+      short = :short, burn = :burn, payer = :payer, code = :code, reason = :reason, message = :message,
       not_before = :notBefore, changed_at = :now,
       doubt_since = iif(:mayBeApplied, coalesce(doubt_since, sent_at), doubt_since)
     where redemption_id = :id and owner = :owner and attempt = :attempt
@@ -185,13 +186,14 @@ function createJournal(db: Database.Database): Journal {
     where status = 'sending' and owner = ? and holder_key = ?`);
   const oldestOf = db.prepare(`
     select seq from redemptions
-    where status = 'pending' and not_before is null and holder_key = ? order by seq limit 1`);
+    where status = 'pending' and not_before is null and holder_key = ?
+    order by expires_at, seq limit 1`);
   const take = db.prepare(`
     update redemptions set
       status = 'sending', attempt = attempt + 1, owner = :owner, sent_at = :now, changed_at = :now,
       first_sent_at = coalesce(first_sent_at, :now), code = null, reason = null, message = null
     where seq = :seq and status = 'pending'
-    returning redemption_id, holder_key, amount, attempt, sent_at, doubt_since,
+    returning redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable,
       (select body from secrets where secrets.seq = redemptions.seq) as body`);
 
   const readMany = db.prepare(`${records} where redemption_id in (select value from json_each(?))`);
@@ -273,7 +275,7 @@ function createJournal(db: Database.Database): Journal {
     update redemptions set status = 'unresolved', changed_at = :now, reason = 'answer-lost',
       code = 'OWNER_GONE', message = 'The process that was sending this charge ended before an answer came.'
     where status = 'sending' and owner = :from
-      and (:since is null or coalesce(doubt_since, sent_at) < :since)
+      and (:since is null or repeatable = 0 or coalesce(doubt_since, sent_at) < :since)
     returning redemption_id`);
   const sendAgain = db.prepare(`
     update redemptions set status = 'pending', changed_at = :now, not_before = null,
@@ -634,17 +636,29 @@ function rowOf(entry: Entry, bytes: number, { owner, now }: Batch) {
     entry.status === "prepared" ? owner : null,
     entry.admittedAt,
     now,
+    entry.repeatable ? 1 : 0,
+    entry.expiresAt ?? never,
   ];
 }
 
 function columnsOf(answer: Answer) {
   if (answer.status === "completed") {
     const { status, redeemedAmount: redeemed, remainingBalance: remaining } = answer;
+    const { transaction = null, payer = null } = answer;
+    const short = answer.short ? 1 : 0;
     const none = { code: null, reason: null, message: null };
-    return { status, redeemed, remaining, short: answer.short ? 1 : 0, ...none };
+    return {
+      status,
+      redeemed,
+      remaining,
+      short,
+      burn: text(transaction),
+      payer: text(payer),
+      ...none,
+    };
   }
   const { status, reason } = answer;
-  const none = { redeemed: null, remaining: null, short: 0 };
+  const none = { redeemed: null, remaining: null, short: 0, burn: null, payer: null };
   return { status, reason, code: text(answer.code), message: text(answer.message), ...none };
 }
 

@@ -26,6 +26,7 @@ import {
 } from "./pricing.ts";
 import { answer, createProblem, type Known, type Refuse } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
+import type { Agreement, X402 } from "./x402/x402.ts";
 
 /** The price of a route and what goes with it. */
 export interface PricedRoute {
@@ -41,6 +42,8 @@ export interface MeterParts {
   /** Reads the payment from headers, or by the operator's function. */
   readonly readPayment: ((req: Request) => PaymentReading) | { readonly by: PaymentReader };
   readonly plans: Plans;
+  /** Undefined where requests are paid with a plan, a holder and a proof. */
+  readonly x402: X402 | undefined;
   readonly guard: Guard;
   readonly verifyProof: VerifyProof | undefined;
   /** Whether a proof pays once. */
@@ -71,6 +74,8 @@ interface Metered {
   readonly redemption: Redemption;
   readonly hold: Hold;
   readonly isVerified: boolean;
+  /** Undefined where any are accepted. */
+  readonly plans: readonly string[] | undefined;
   route: PricedRoute;
 }
 
@@ -79,6 +84,14 @@ interface Admission {
   readonly payment: Payment;
   readonly hold: Hold;
   readonly verdict: ProofVerdict | undefined;
+  readonly plans: readonly string[] | undefined;
+}
+
+/** What a request is told that may not pass. */
+interface Refusal {
+  readonly code: RefusalCode;
+  readonly detail: string;
+  readonly balance?: number;
 }
 
 /** Registered, so that two copies of this package on one request see each other. */
@@ -196,7 +209,7 @@ export function createMeter(parts: MeterParts): Meter {
               if ("code" in admitted) {
                 return turnAway(req, res, next, admitted, verdict !== undefined, offer);
               }
-              enter(req, res, next, { payment, hold: admitted, verdict }, route, label);
+              enter(req, res, next, { payment, hold: admitted, verdict, plans }, route, label);
             });
           });
         });
@@ -227,7 +240,8 @@ export function createMeter(parts: MeterParts): Meter {
         watch(route, res);
         return next();
       }
-      turnAway(req, res, next, turned, metered.isVerified, knownPrice(route));
+      const { isVerified, plans } = metered;
+      turnAway(req, res, next, turned, isVerified, knownOf(route, plans));
     });
   }
 
@@ -235,13 +249,22 @@ export function createMeter(parts: MeterParts): Meter {
     req: Request,
     res: Response,
     next: NextFunction,
-    { code, balance }: Turned,
+    turned: Turned,
     isVerified: boolean,
     known: Known,
   ) {
-    // Somebody who only knows an address must not learn what its holder has.
-    const told = isVerified && balance !== undefined ? { ...known, balance } : known;
-    refuse(req, res, next, code, turnedDetails[code], told);
+    turnBack(req, res, next, refusalOf(turned, isVerified), known);
+  }
+
+  function turnBack(
+    req: Request,
+    res: Response,
+    next: NextFunction,
+    { code, detail, balance }: Refusal,
+    known: Known,
+  ) {
+    const told = balance === undefined ? known : { ...known, balance };
+    refuse(req, res, next, code, detail, told);
   }
 
   function enter(
@@ -257,7 +280,7 @@ export function createMeter(parts: MeterParts): Meter {
     // what is admitted now, and nobody waits for the handler.
     const isOver = () => req.socket.destroyed || res.closed || res.headersSent;
     if (isOver()) return hold.end();
-    const known = knownPrice(route);
+    const known = knownOf(route, admission.plans);
     const opened = redemptions.hasRoom()
       ? redemptions.open(admission.payment, label)
       : noRoomReason();
@@ -266,11 +289,14 @@ export function createMeter(parts: MeterParts): Meter {
       return refuse(req, res, next, opened, fullDetails[opened], known);
     }
     const shared = hold.share(opened.redemptionId);
-    if (!parts.strict && !parts.singleUse && !shared) {
+    const agreement = agree(req, admission);
+    if (!parts.strict && !parts.singleUse && !shared && !isPromise(agreement)) {
+      // Only what is asked of the ledger is refused.
+      if (agreement && "terms" in agreement) redemptions.agree(opened, agreement.terms);
       admit(req, res, opened, admission, route);
       return next();
     }
-    remembered(opened, admission, shared).then((became) => {
+    remembered(opened, admission, shared, agreement).then((became) => {
       if (became === "remembered" && !isOver()) {
         admit(req, res, opened, admission, route);
         return next();
@@ -284,12 +310,13 @@ export function createMeter(parts: MeterParts): Meter {
         return refuse(req, res, next, code, fullDetails[code], known);
       }
       redemptions.withdraw(opened);
-      if (became !== "proof-spent") {
-        return turnAway(req, res, next, became, admission.verdict !== undefined, known);
-      }
-      const detail = "This proof has paid for a request before. Make a new one for each request.";
-      refuse(req, res, next, became, detail, known);
+      turnBack(req, res, next, became, known);
     }, next);
+  }
+
+  /** With x402: what the settlement is made with, once the ledger has verified the token. */
+  function agree(req: Request, { payment, plans = [], hold }: Admission) {
+    return parts.x402?.agree(req, payment, plans, hold.credits());
   }
 
   /** Waits, for a while, until the journal has what it must have before the handler runs. */
@@ -297,19 +324,31 @@ export function createMeter(parts: MeterParts): Meter {
     redemption: Redemption,
     { payment, verdict }: Admission,
     shared: Promise<Turned | undefined> | undefined,
-  ): Promise<"remembered" | "proof-spent" | "late" | Turned> {
+    agreeing: Agreement | Promise<Agreement> | undefined,
+  ): Promise<"remembered" | "late" | Refusal> {
     const until = performance.now() + parts.journalWaitMs;
     const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
-    // Both at once: a request waits for one answer of the journal. They fail where it does not answer, or
+    // All at once: a request waits for the slowest answer. They fail where the journal does not answer, or
     // the meter is being closed.
-    const reserved = parts.singleUse
-      ? redemptions.reserve(redemption, spentBy(payment, verdict))
-      : true;
-    const both = await inTime(Promise.all([reserved, shared]).catch(() => "late" as const));
-    if (both === "late") return "late";
-    const [isOurs, turned] = both;
-    if (!isOurs) return "proof-spent";
-    if (turned) return turned;
+    const reserve = (proof: string) =>
+      inTime(redemptions.reserve(redemption, proof).catch(() => "late" as const));
+    const reserved = parts.singleUse ? reserve(spentBy(payment, verdict)) : true;
+    const all = await inTime(
+      Promise.all([reserved, shared, agreeing]).catch(() => "late" as const),
+    );
+    if (all === "late" || all[0] === "late") return "late";
+    const [isOurs, turned, agreement] = all;
+    if (!isOurs) return proofSpent;
+    if (turned) return refusalOf(turned, verdict !== undefined);
+    if (agreement && "code" in agreement) return agreement;
+    if (agreement) {
+      const { terms, agentRequestId } = agreement;
+      redemptions.agree(redemption, terms);
+      // Two settlements under one id would be one burn.
+      const isNew = agentRequestId === null || (await reserve(`x402 ${agentRequestId}`));
+      if (isNew === "late") return "late";
+      if (!isNew) return requestIdRepeated;
+    }
     if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
     return "remembered";
   }
@@ -321,11 +360,11 @@ export function createMeter(parts: MeterParts): Meter {
     req: MeteredRequest,
     res: Response,
     redemption: Redemption,
-    { hold, verdict }: Admission,
+    { hold, verdict, plans }: Admission,
     route: PricedRoute,
   ) {
     const isVerified = verdict !== undefined;
-    const metered: Metered = { meter: self, redemption, hold, isVerified, route };
+    const metered: Metered = { meter: self, redemption, hold, isVerified, plans, route };
     req[meteredKey] = metered;
     watch(route, res);
     res.locals.redemption = redemption;
@@ -362,7 +401,11 @@ export function createMeter(parts: MeterParts): Meter {
     detail: string,
     known?: Known,
   ) {
-    void answer(createProblem(code, detail, known), req, res, next, parts.refuse);
+    const problem = createProblem(code, detail, known);
+    if (parts.x402 && problem.status === 402) {
+      res.setHeader("Payment-Required", parts.x402.header(req, known?.plans ?? [], detail));
+    }
+    void answer(problem, req, res, next, parts.refuse);
   }
 
   return { byTable, atRoute };
@@ -386,6 +429,22 @@ const turnedDetails: Record<Turned["code"], string> = {
   "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
 };
 
+const proofSpent: Refusal = {
+  code: "proof-spent",
+  detail: "This proof has paid for a request before. Make a new one for each request.",
+};
+
+const requestIdRepeated: Refusal = {
+  code: "request-id-repeated",
+  detail: "The ledger gave this request an id that another request has. Send it again.",
+};
+
+/** Somebody who only knows an address must not learn what its holder has. */
+function refusalOf({ code, balance }: Turned, isVerified: boolean): Refusal {
+  const detail = turnedDetails[code];
+  return isVerified && balance !== undefined ? { code, detail, balance } : { code, detail };
+}
+
 /** A price that reads the response must hear it from the start. */
 function watch({ price }: PricedRoute, res: Response): void {
   if (typeof price === "function") price.watch?.(res);
@@ -405,6 +464,10 @@ async function orLate<Value>(work: Promise<Value>, waitMs: number): Promise<Valu
   const first = await Promise.race([work, late]);
   clearTimeout(timer);
   return first;
+}
+
+function knownOf(route: PricedRoute, plans: readonly string[] | undefined): Known {
+  return plans ? { ...knownPrice(route), plans } : knownPrice(route);
 }
 
 function knownPrice({ price, hold }: PricedRoute): Pick<Known, "price" | "hold"> {

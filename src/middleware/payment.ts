@@ -46,22 +46,25 @@ export function readHeaders(req: Request, names: Record<Field, string>): Payment
   const found: Partial<Record<Field, string>> = {};
   for (const field of fields) {
     const name = names[field];
-    const values = valuesOf(req, name.toLowerCase());
-    if (values.length > 1) return malformed(`Send the header ${name} only once.`);
-    if (values[0] !== undefined) found[field] = values[0];
+    const value = onlyValueOf(req, name.toLowerCase());
+    if (value === null) return malformed(`Send the header ${name} only once.`);
+    if (value !== undefined) found[field] = value;
   }
   return checkPayment(found, (field) => `the header ${names[field]}`);
 }
 
 /**
- * All values of a header. `req.headers` joins what was sent twice, and which of the two would we charge?
- * `req.headersDistinct` throws where a header is called `__proto__`, in versions of Node before March 2026
- * (CVE-2026-21710).
+ * The value of a header; null where it has several. `req.headers` joins what was sent twice, and which of the
+ * two would we charge? `req.headersDistinct` throws where a header is called `__proto__`, in versions of
+ * Node before March 2026 (CVE-2026-21710).
+ *
+ * @param name in lower case
  */
-function valuesOf({ rawHeaders }: Request, name: string): string[] {
-  return rawHeaders.filter(
+export function onlyValueOf({ rawHeaders }: Request, name: string): string | undefined | null {
+  const values = rawHeaders.filter(
     (_value, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === name,
   );
+  return values.length > 1 ? null : values[0];
 }
 
 /**

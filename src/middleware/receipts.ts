@@ -8,7 +8,15 @@ import { answer, createProblem } from "./refusal.ts";
 /** The outcome of a redemption as told to the buyer: no proof, no plan, no holder. */
 export type Receipt = Pick<
   Redemption,
-  "redemptionId" | "status" | "timestamp" | "redemption" | "success" | "error" | "message" | "short"
+  | "redemptionId"
+  | "status"
+  | "timestamp"
+  | "redemption"
+  | "success"
+  | "error"
+  | "message"
+  | "short"
+  | "transaction"
 >;
 
 export interface ReceiptsOptions {
@@ -71,7 +79,17 @@ export function createReceipts(options: ReceiptsOptions): Router {
 }
 
 function told(receipt: Receipt): Receipt {
-  const { redemptionId, status, timestamp, redemption, success, error, message, short } = receipt;
+  const {
+    redemptionId,
+    status,
+    timestamp,
+    redemption,
+    success,
+    error,
+    message,
+    short,
+    transaction,
+  } = receipt;
   return {
     redemptionId,
     status,
@@ -83,6 +101,7 @@ function told(receipt: Receipt): Receipt {
     ...(success && { success }),
     ...(error && { error }),
     ...(short && { short }),
+    ...(transaction !== undefined && { transaction }),
     message,
   };
 }

@@ -56,6 +56,7 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
   "exposure-reached": 402,
   "proof-invalid": 402,
   "proof-spent": 409,
+  "request-id-repeated": 409,
   "ledger-away": 503,
   "route-unlisted": 403,
   "queue-full": 503,

@@ -14,7 +14,14 @@ import type {
   Reservation,
   Totals,
 } from "../journal/journal.ts";
-import type { Answer, BalanceReading, LedgerCredits, Usage } from "../redemption.ts";
+import type {
+  Answer,
+  BalanceReading,
+  LedgerCredits,
+  Usage,
+  Verification,
+  VerifyQuestion,
+} from "../redemption.ts";
 
 /** Hands a redemption over for good. The same id may be handed over again, without harm. */
 export interface Submission {
@@ -30,6 +37,10 @@ export interface Submission {
   readonly amount: number | null;
   /** Credits that were set aside for it. */
   readonly hold: number;
+  /** Whether it carries an id that the ledger may honour. */
+  readonly repeatable: boolean;
+  /** When its proof expires, in milliseconds since 1970; null: not known to. */
+  readonly expiresAt: number | null;
   readonly usage: Usage | null;
   readonly error: {
     readonly code: string;
@@ -86,6 +97,8 @@ export interface Questions {
       readonly account: Account;
     };
   };
+  /** Whether an x402 access token pays so many credits, by the ledger. */
+  verify: { ask: VerifyQuestion; answer: Verification };
   /** Sets credits aside, so that every process on the journal knows of them. */
   hold: { ask: HoldAsked; answer: HoldAnswer };
   /** Gives back hold and proof of a redemption that leaves no record. */

@@ -17,7 +17,7 @@ export function createAnswers(
   { journal, encode, askBalance, now }: RedeemerOptions,
   onAct: (record: JournalRecord) => void,
   follow: (record: JournalRecord) => void,
-): Omit<Answers, "stop" | "reserve" | "account" | "hold" | "release"> {
+): Omit<Answers, "stop" | "reserve" | "account" | "hold" | "release" | "verify"> {
   /** Undefined where the act does not fit the record. */
   function actOf(
     { act, amount }: Questions["act"]["ask"],

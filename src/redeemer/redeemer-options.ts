@@ -1,7 +1,13 @@
 /** What a redeemer is made of. */
 
 import type { Claimed, Journal } from "../journal/journal.ts";
-import type { Answer, BalanceReading, Charge } from "../redemption.ts";
+import type {
+  Answer,
+  BalanceReading,
+  Charge,
+  Verification,
+  VerifyQuestion,
+} from "../redemption.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Outcome } from "./door.ts";
 
@@ -28,6 +34,8 @@ export interface RedeemerOptions {
   readonly send: (charge: Claimed, signal: AbortSignal) => Promise<Answer>;
   /** What the holder has now. */
   readonly askBalance: (planId: string, holderAddress: string) => Promise<BalanceReading>;
+  /** Whether an x402 access token pays. Never rejects. */
+  readonly verify: (question: VerifyQuestion) => Promise<Verification>;
   /** Ends whatever `send` keeps open. */
   readonly end: () => Promise<void>;
   /** Must not throw. */

@@ -255,6 +255,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       const balance = await options.askBalance(planId, holderAddress);
       return { balance, spentBefore, account: await read() };
     },
+    verify: options.verify,
     hold: holds.hold,
     async release({ redemptionId }) {
       holds.release(redemptionId);

@@ -61,6 +61,8 @@ export interface Redemptions {
    * aside or reserved for it is given back.
    */
   withdraw(redemption: Redemption): void;
+  /** What its charge is made with, where that is more than the proof of its payment. */
+  agree(redemption: Redemption, terms: Terms): void;
   /** Resolves with whether the proof is this redemption's: the first that asks gets it, durably. */
   reserve(redemption: Redemption, proof: string): Promise<boolean>;
   /** Strict durability: resolves when the redemption is durable, before its response is known. */
@@ -93,12 +95,24 @@ export interface Redemptions {
   close(deadlineMs: number): Promise<readonly Redemption[]>;
 }
 
+/** What a charge is made with. */
+export interface Terms {
+  /** What goes to the ledger as its proof. A secret. */
+  readonly proof: string;
+  /** Whether it carries an id that the ledger may honour. */
+  readonly repeatable: boolean;
+  /** When it expires, in milliseconds since 1970; null: not known to. */
+  readonly expiresAt: number | null;
+}
+
 interface Live {
   readonly redemption: Redemption;
   readonly settle: () => void;
+  /** Of the payment. */
   readonly proof: string;
+  terms: Terms;
   readonly admittedAt: number;
-  readonly bytes: number;
+  bytes: number;
   /** Handed over for good, and not only prepared. */
   decided: boolean;
   /** Credits that count from its decision on: its amount, or its hold where that is not known. */
@@ -237,7 +251,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   }
 
   function submit(entry: Live, status: Submission["status"]) {
-    const { redemption, proof, admittedAt, owes } = entry;
+    const { redemption, terms, admittedAt, owes } = entry;
     const { redemptionId, planId, holderAddress, route, environment, error } = redemption;
     const amount = redemption.redemption.requestedAmount;
     entry.unacknowledged += 1;
@@ -248,7 +262,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         status,
         planId,
         holderAddress,
-        proof,
+        ...terms,
         route,
         environment,
         amount,
@@ -347,6 +361,8 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         left,
         leave,
         proof,
+        // A redemption goes under an id of its own: whether that is honoured is the ledger's matter.
+        terms: { proof, repeatable: true, expiresAt: null },
         admittedAt,
         bytes,
         decided: false,
@@ -357,6 +373,15 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       underWay += 1;
       underWayBytes += bytes;
       return redemption;
+    },
+
+    agree({ redemptionId }, terms) {
+      const entry = live.get(redemptionId);
+      if (!entry || entry.unacknowledged > 0) return;
+      const more = terms.proof.length - entry.terms.proof.length;
+      entry.terms = terms;
+      entry.bytes += more;
+      underWayBytes += more;
     },
 
     withdraw({ redemptionId }) {
@@ -446,6 +471,8 @@ export function fieldsOf(record: JournalRecord) {
       remainingBalance: record.remainingBalance,
     },
     short: record.short,
+    transaction: record.transaction,
+    payer: record.payer,
     error: record.error as RedemptionError | null,
   };
 }

@@ -62,10 +62,11 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
   }
 
   /** What must not be sent at all. */
-  function decidedHere({ doubtSince }: Claimed): Outcome | undefined {
+  function decidedHere(charge: Claimed): Outcome | undefined {
+    const { doubtSince } = charge;
     if (stopping.signal.aborted) return { answer: notSent, mayBeApplied: false };
     // An attempt before this one may have been applied, and the ledger may have forgotten it.
-    const late = doubtSince !== null && !isHonoured(doubtSince);
+    const late = doubtSince !== null && !isHonoured(charge, doubtSince);
     return late ? { answer: tooLate, mayBeApplied: true } : undefined;
   }
 
@@ -81,21 +82,23 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
     const at = elapsed();
     circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
     if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
-    return sendAgainIfHonoured(answer, charge);
+    return sendAgainIfHonoured(afterDoubt(answer, charge), charge);
   }
 
   /** Whether the ledger still knows an id since then. A clock that was set back has made that unknown. */
-  function isHonoured(since: number): boolean {
+  function isHonoured({ repeatable }: Claimed, since: number): boolean {
     const age = now() - since;
-    return idempotentMs !== null && age >= 0 && age <= idempotentMs;
+    return repeatable && idempotentMs !== null && age >= 0 && age <= idempotentMs;
   }
 
   /** Where the ledger honours the id, "may have been applied" is no reason not to ask again. */
-  function sendAgainIfHonoured(answer: Answer, { doubtSince, sentAt }: Claimed): Outcome {
+  function sendAgainIfHonoured(answer: Answer, charge: Claimed): Outcome {
+    const { doubtSince, sentAt } = charge;
     const isDoubtful =
       answer.status === "unresolved" &&
       (answer.reason === "answer-lost" || answer.reason === "unexpected-answer");
-    if (!isDoubtful || !isHonoured(doubtSince ?? sentAt)) return { answer, mayBeApplied: false };
+    if (!isDoubtful || !isHonoured(charge, doubtSince ?? sentAt))
+      return { answer, mayBeApplied: false };
     const again: Answer = { ...answer, status: "pending", reason: "ledger-unreachable" };
     return { answer: again, mayBeApplied: true };
   }
@@ -132,6 +135,19 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
       await Promise.all(onWire.values());
     },
   };
+}
+
+/**
+ * A proof may be good for one charge, or for a time. Where an attempt before may have been applied, that it
+ * is refused now does not say that it never was.
+ */
+function afterDoubt(answer: Answer, { doubtSince }: Claimed): Answer {
+  if (doubtSince === null || answer.status !== "failed" || answer.reason !== "proof-refused") {
+    return answer;
+  }
+  const { code, message: said } = answer;
+  const message = `An attempt before may have been applied, and the ledger takes the proof no more (${said}).`;
+  return { status: "unresolved", reason: "answer-lost", code, message };
 }
 
 /** The answer for what was taken for sending, and not sent. */

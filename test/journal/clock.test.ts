@@ -23,6 +23,8 @@ test.each([
       proof: null,
       body: "{}",
       error: null,
+      repeatable: true,
+      expiresAt: null,
       admittedAt: now,
     },
   ];

@@ -30,6 +30,8 @@ export function entry(redemptionId: string, more: Partial<Entry> = {}): Entry {
     proof: priced || status === "skipped" ? null : `proof of ${redemptionId}`,
     body: priced ? `{"id":"${redemptionId}"}` : null,
     error: reasons[status],
+    repeatable: true,
+    expiresAt: null,
     admittedAt: t0,
     ...more,
   };

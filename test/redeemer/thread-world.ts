@@ -24,6 +24,8 @@ export function submissionsOf(ids: readonly string[]): Submission[] {
     hold: 0,
     usage: null,
     error: null,
+    repeatable: true,
+    expiresAt: null,
     admittedAt: Date.now(),
   }));
 }
@@ -38,6 +40,8 @@ export function settingsOf(journal: string, baseUrl: string): EngineSettings {
     concurrency: 4,
     perHolder: 4,
     maxQuestions: 8,
+    protocol: "plans",
+    maxVerifications: 0,
     backoff: { baseMs: 1, maxMs: 20 },
     circuitThreshold: 5,
     idempotentMs: null,

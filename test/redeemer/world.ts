@@ -58,6 +58,8 @@ export function submissionOf(id: string, more: Partial<Submission> = {}): Submis
     hold: 0,
     usage: null,
     error: null,
+    repeatable: true,
+    expiresAt: null,
     admittedAt: Date.now(),
     ...more,
   };
@@ -78,6 +80,7 @@ export const defaults = {
   retentionMs: 90 * 86_400_000,
   encode,
   askBalance: async () => ({ told: true, amount: 7 }),
+  verify: async () => ({ status: "away", message: "nobody asks" }),
   end: async () => {},
   now: () => Date.now(),
   elapsed: () => performance.now(),
