@@ -112,9 +112,9 @@ describe("against the embedded ledger", () => {
     const first = await client.settle(charge);
     expect(first).toEqual(settled);
     expect(await client.settle(charge)).toEqual(first);
-    expect(ledger.burns()).toMatchObject([
-      { ...terms, amount: 4, idempotencyKey: charge.redemptionId },
-    ]);
+    const { redemptionId } = charge;
+    const origin = { idempotencyKey: redemptionId, correlationId: redemptionId };
+    expect(ledger.burns()).toMatchObject([{ ...terms, ...origin, amount: 4 }]);
   });
 
   test("an answer with what must be there is completed", async () => {

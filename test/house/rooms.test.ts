@@ -68,7 +68,9 @@ const roomOf = (file: string) => file.split("/")[0]?.replace(/\.ts$/, "") ?? "";
 
 function importsOf(file: string): string[] {
   const source = readFileSync(path.join(root, file), "utf8").replace(/\/\*[\s\S]*?\*\//g, "");
-  return [...source.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1] ?? "");
+  return [...source.matchAll(/(?:from|import)\s*\(?\s*"([^"\s]+)"/g)].map(
+    (match) => match[1] ?? "",
+  );
 }
 
 const imports = files.flatMap((file) =>

@@ -95,6 +95,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
           redeemedAmount: null,
           remainingBalance: null,
           short: false,
+          transaction: null,
+          payer: null,
           attempt: 0,
           firstSentAt: null,
           sentAt: null,
@@ -290,6 +292,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
             attempt: 1,
             sentAt: t0,
             doubtSince: null,
+            repeatable: true,
           },
         ]);
         expect(await recordOf(journal, "a")).toMatchObject({
@@ -591,6 +594,42 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
           expect(await recordOf(journal, id)).toEqual(before);
         },
       );
+    });
+
+    describe("keeps the terms of a settlement", () => {
+      test("takes of a holder what expires first, and then the oldest", async () => {
+        const journal = await fresh();
+        const at = (id: string, expiresAt: number | null) => entry(id, { expiresAt });
+        await commit(journal, {
+          append: [at("a", null), at("b", t0 + 9), at("c", t0 + 5), at("d", null), at("e", t0 + 5)],
+        });
+        const order = (await claim(journal)).map(({ redemptionId }) => redemptionId);
+        expect(order).toEqual(["c", "e", "b", "a", "d"]);
+        expect(await recordOf(journal, "b")).toMatchObject({ expiresAt: t0 + 9 });
+        expect(await recordOf(journal, "a")).toMatchObject({ expiresAt: null });
+      });
+
+      test("sends again, of what an owner was sending, only what may be repeated", async () => {
+        const journal = await fresh();
+        const append = [entry("a"), entry("b", { repeatable: false })];
+        await commit(journal, { owner: "two", append });
+        const taken = await claim(journal, { owner: "two" });
+        expect(taken.map(({ repeatable }) => repeatable)).toEqual([true, false]);
+        const left = await journal.takeOver({ from: "two", now: t0, resendSince: 0 });
+        expect(left).toEqual({ unresolved: ["b"], pending: ["a"] });
+      });
+
+      test("and remembers what the ledger calls the burn, and who paid", async () => {
+        const journal = await fresh();
+        await commit(journal, { append: [entry("a"), entry("b")] });
+        const [a, b] = await claim(journal);
+        if (!a || !b) throw new Error("not both were taken");
+        const told = { transaction: "0xburn", payer: "0xpayer" };
+        await settle(journal, a, { ...answers.completed, ...told });
+        await settle(journal, b, answers.completed);
+        expect(await recordOf(journal, "a")).toMatchObject(told);
+        expect(await recordOf(journal, "b")).toMatchObject({ transaction: null, payer: null });
+      });
     });
 
     describe("reserves proofs", () => {

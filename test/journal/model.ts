@@ -268,6 +268,7 @@ function createModel() {
         attempt: record.attempt,
         sentAt: now,
         doubtSince: record.doubtSince,
+        repeatable: true,
       });
       const same = attempts.filter(
         (each) => each.redemptionId === one.redemptionId && each.attempt === one.attempt,
