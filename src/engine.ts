@@ -19,10 +19,8 @@ export interface EngineSettings {
   readonly timeoutMs: number;
   readonly concurrency: number;
   readonly perHolder: number;
-  /** Questions about balances at once, at the most. */
+  /** Questions about balances and access tokens at once, at the most. */
   readonly maxQuestions: number;
-  /** Questions about x402 access tokens at once, at the most. */
-  readonly maxVerifications: number;
   readonly backoff: { readonly baseMs: number; readonly maxMs: number };
   readonly circuitThreshold: number;
   readonly idempotentMs: number | null;
@@ -39,7 +37,7 @@ export function createEngine(
   const client = createNeverminedClient({
     ...settings,
     // A question about a balance or a token must not take the place of a charge. One more: an operator's.
-    connections: settings.concurrency + settings.maxQuestions + settings.maxVerifications + 1,
+    connections: settings.concurrency + settings.maxQuestions + 1,
     now: Date.now,
   });
   client.warmUp();

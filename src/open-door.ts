@@ -37,12 +37,11 @@ export function openDoor(
     timeoutMs: settings.timeoutMs,
     concurrency: settings.concurrency,
     perHolder: settings.perHolder,
-    maxQuestions: settings.guard.maxQuestions,
     protocol: settings.x402 ? "x402" : "plans",
-    maxVerifications: settings.x402 ? maxVerifications : 0,
+    maxQuestions: settings.guard.maxQuestions + (settings.x402 ? maxVerifications : 0),
     backoff: settings.backoff,
     circuitThreshold: settings.circuit,
-    idempotentMs: settings.idempotent?.windowMs ?? null,
+    idempotentMs: settings.idempotent ? settings.idempotent.windowMs : null,
     retentionMs: settings.retentionDays * dayMs,
   };
   const bundled = !existsSync(worker);

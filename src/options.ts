@@ -181,9 +181,11 @@ export interface CreditMeterOptions {
   readonly circuit?: number | undefined;
   /**
    * Says that the ledger honours the redemption id as an idempotency key for so many milliseconds:
-   * what may have been applied is then sent again under its id. Default: it is not known to.
+   * what may have been applied is then sent again under its id. False: nothing is. Default: it is not
+   * known to; with x402, what verify gave an id is sent again, as Nevermined's documents call a settlement
+   * idempotent on it.
    */
-  readonly idempotent?: { readonly windowMs: number } | undefined;
+  readonly idempotent?: { readonly windowMs: number } | false | undefined;
   /**
    * Where charges are remembered: a file on a local disk, shared by the processes of one machine;
    * `{ postgres }`, shared by those of many; or `"memory"`, which loses what is under way when the process
@@ -259,7 +261,7 @@ export interface Settings {
   readonly concurrency: number;
   readonly perHolder: number;
   readonly circuit: number;
-  readonly idempotent: { readonly windowMs: number } | undefined;
+  readonly idempotent: { readonly windowMs: number } | false;
   readonly journal:
     | string
     | { readonly postgres: PostgresJournal["postgres"]; readonly schema: string };
@@ -419,7 +421,12 @@ const optionsSchema = z.strictObject(
     concurrency: wholeNumber(1, 1_024).default(16),
     perHolder: wholeNumber(1, 1_024).default(4),
     circuit: wholeNumber(1, 1_000).default(5),
-    idempotent: z.strictObject({ windowMs: wholeNumber(1, 366 * dayMs) }).optional(),
+    idempotent: z
+      .union(
+        [z.strictObject({ windowMs: wholeNumber(1, 366 * dayMs) }), z.literal(false)],
+        "must be false, or { windowMs } with a whole number from 1 to a year",
+      )
+      .optional(),
     journal: z
       .union(
         [
@@ -528,7 +535,7 @@ export function readOptions(
       verifyProof: rest.guard.verifyProof,
     },
     x402: rest.x402,
-    idempotent: rest.idempotent ?? (protocol === "x402" ? settlesOnce : undefined),
+    idempotent: rest.idempotent ?? (protocol === "x402" && settlesOnce),
     unlisted: rest.unlisted ?? "free",
     refuse: rest.refuse,
     chargeWhen: rest.chargeWhen,

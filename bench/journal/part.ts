@@ -26,6 +26,7 @@ function settings(baseUrl: string): EngineSettings {
     timeoutMs: 10_000,
     concurrency: 16,
     perHolder: 4,
+    protocol: "plans",
     maxQuestions: 8,
     backoff: { baseMs: 1_000, maxMs: 30_000 },
     circuitThreshold: 1,
@@ -47,6 +48,8 @@ function submission(index: number): Submission {
     hold: 0,
     usage: null,
     error: null,
+    repeatable: true,
+    expiresAt: null,
     admittedAt: Date.now(),
   };
 }

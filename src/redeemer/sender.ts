@@ -82,7 +82,10 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
     const at = elapsed();
     circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
     if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
-    return sendAgainIfHonoured(afterDoubt(answer, charge), charge);
+    const doubtful = refusedAfterDoubt(answer, charge);
+    return doubtful
+      ? { answer: doubtful, mayBeApplied: true }
+      : sendAgainIfHonoured(answer, charge);
   }
 
   /** Whether the ledger still knows an id since then. A clock that was set back has made that unknown. */
@@ -141,9 +144,9 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
  * A proof may be good for one charge, or for a time. Where an attempt before may have been applied, that it
  * is refused now does not say that it never was.
  */
-function afterDoubt(answer: Answer, { doubtSince }: Claimed): Answer {
+function refusedAfterDoubt(answer: Answer, { doubtSince }: Claimed): Answer | undefined {
   if (doubtSince === null || answer.status !== "failed" || answer.reason !== "proof-refused") {
-    return answer;
+    return undefined;
   }
   const { code, message: said } = answer;
   const message = `An attempt before may have been applied, and the ledger takes the proof no more (${said}).`;

@@ -41,7 +41,6 @@ export function settingsOf(journal: string, baseUrl: string): EngineSettings {
     perHolder: 4,
     maxQuestions: 8,
     protocol: "plans",
-    maxVerifications: 0,
     backoff: { baseMs: 1, maxMs: 20 },
     circuitThreshold: 5,
     idempotentMs: null,

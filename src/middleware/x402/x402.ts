@@ -119,7 +119,12 @@ export function createX402(options: X402Options): X402 {
       return questions
         .ask(() => options.ask(question))
         .then((verification): Agreement => {
-          if (verification?.status === "valid") return agreed(verification.agentRequestId);
+          if (verification?.status === "valid") {
+            const { payer, agentRequestId } = verification;
+            // The guard has counted it against the holder that the token names.
+            const isSame = payer?.toLowerCase() === payment.holderAddress.toLowerCase();
+            return payer === null || isSame ? agreed(agentRequestId) : otherPayer;
+          }
           if (verification?.status === "invalid") return refusalOf(verification);
           if (options.passesUnverified) return agreed(null);
           const detail = "The payment cannot be verified right now. Try again in a moment.";
@@ -128,6 +133,11 @@ export function createX402(options: X402Options): X402 {
     },
   };
 }
+
+const otherPayer = {
+  code: "proof-invalid",
+  detail: "The access token names another holder than the ledger. Ask for a new one.",
+} as const;
 
 function refusalOf({
   reason,
