@@ -194,7 +194,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     const settledAfterMs = monotonicMs() - began;
     for (const server of running) server.send({ kind: "close" });
     const ends = Promise.all([...running].map((server) => server.ended));
-    await Promise.race([ends, sleep(20_000)]);
+    await Promise.race([ends, sleep(20_000, undefined, { ref: false })]);
     const text = await readFile(requestsFile, "utf8").catch(() => "");
     const requests = text.split("\n").filter(Boolean);
     const comparison = compare({
