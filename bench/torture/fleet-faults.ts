@@ -1,7 +1,7 @@
 /** What befalls a fleet and its PostgreSQL; stops go on beside all else. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { monotonicMs } from "./clock.ts";
+import { monotonicMs, until } from "./clock.ts";
 import type { InPostgres } from "./journal-place.ts";
 import { createPlaces } from "./places.ts";
 import { crashPostgres, cutConnections, type Struck } from "./postgres-faults.ts";
@@ -28,8 +28,10 @@ type Range = readonly [from: number, to: number];
 /** Responses of the fleet before a server is killed, and milliseconds between two faults. */
 const lifeSpan: Range = [5, 150];
 const pauseMs: Range = [0, 600];
+/** Milliseconds that a kill waits for something on the wire. */
+const takeMs = 500;
 /** Stops: shorter than its peers need to find out, about as long, and longer. */
-const briefMs: Range = [10, 3_000];
+const briefMs: Range = [100, 3_000];
 const closeMs: Range = [14_500, 17_500];
 const pastTakeoverMs: Range = [0, 1_000];
 /**
@@ -66,20 +68,22 @@ export async function sufferFaults(
 
   /** Its heart goes on beating: it reaches PostgreSQL. */
   async function isBack(server: Server) {
-    const giveUpAt = monotonicMs() + reachMs;
-    const beat = await journal.beatOf(server.pid);
-    for (let now = beat; now === beat || now === undefined; ) {
-      if (monotonicMs() > giveUpAt) return;
-      await sleep(50);
-      now = await journal.beatOf(server.pid);
-    }
+    const before = await journal.beatOf(server.pid);
+    const beats = async () => {
+      const beat = await journal.beatOf(server.pid);
+      return beat !== undefined && beat !== before;
+    };
+    await until(beats, 50, reachMs);
     await sleep(repeatMs);
   }
 
   async function kill() {
     const place = await places.take();
-    await place.server.ready;
+    const { pid, ready } = place.server;
+    await ready;
     await world.served(between(lifeSpan));
+    // Who has just started may have taken nothing yet.
+    await until(async () => (await journal.sendingOf(pid)).length > 0, 20, takeMs);
     // Responses come in groups; a kill does not wait for the end of one.
     await sleep(between([0, 30]));
     await world.end(place.server, "kill");

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { monotonicMs } from "./clock.ts";
+import { monotonicMs, until } from "./clock.ts";
 import type { InPostgres } from "./journal-place.ts";
 import { isInTransaction } from "./postgres-faults.ts";
 import type { Server, World } from "./world.ts";
@@ -86,9 +86,4 @@ function areStopped(pid: number): boolean {
       return true;
     }
   });
-}
-
-async function until(isSo: () => Promise<boolean>, everyMs: number, withinMs: number) {
-  const giveUpAt = monotonicMs() + withinMs;
-  while (!(await isSo()) && monotonicMs() < giveUpAt) await sleep(everyMs);
 }

@@ -100,8 +100,12 @@ export interface Settled {
 
 const hourMs = 3_600_000;
 
-/** Milliseconds in which a server hears of what its journal knows; it looks every second. */
+/**
+ * Milliseconds in which a server hears of what its journal knows. It looks every second, and in a fleet
+ * reads a thousand of those that its peers may have sent.
+ */
 const flushMs = 10_000;
+const fleetFlushMs = 30_000;
 
 const words = { exit: "exit", exception: "throw", worker: "end-worker" } as const;
 
@@ -174,7 +178,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 
   function isFlushed(server: Server): Promise<boolean> {
     server.send({ kind: "flush" });
-    return server.next("flushed", flushMs).then(
+    const withinMs = options.processes > 1 ? fleetFlushMs : flushMs;
+    return server.next("flushed", withinMs).then(
       () => true,
       () => false,
     );
