@@ -14,6 +14,8 @@ export interface Death {
   readonly livedMs: number;
   readonly states: States;
   readonly sending: readonly string[];
+  /** Those of `sending` that the server itself had taken. */
+  readonly own: readonly string[];
 }
 
 export interface Evidence {

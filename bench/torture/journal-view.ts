@@ -1,10 +1,4 @@
-/**
- * Looks into a journal from outside. Read-only: a connection that may write would, as the last one to
- * close, tidy up what the killed process left, and hide whatever is wrong with it.
- */
-
-import { pathToFileURL } from "node:url";
-import Database from "libsql";
+/** Looks into a journal from outside: what its servers have written, and not what they say. */
 
 export interface RecordSeen {
   readonly redemptionId: string;
@@ -17,49 +11,25 @@ export interface RecordSeen {
 
 export type States = Readonly<Record<string, number>>;
 
-export interface JournalView {
-  /** How many records there are by status; none where the file has no tables yet. */
-  states(): States;
-  /** Ids of the records that are on the wire. */
-  sending(): string[];
-  /** Ids of records that were on the wire when their owner ended, and that another one found. */
-  takenOver(): string[];
-  records(): RecordSeen[];
+/** What a server left that has just ended. */
+export interface Look {
+  readonly states: States;
+  /** Ids of the records that are on the wire, of whatever server. */
+  readonly sending: readonly string[];
+  /** Those of them that it had taken itself. */
+  readonly own: readonly string[];
 }
 
-export function viewJournal(file: string): JournalView {
-  function ask<Row>(sql: string): Row[] {
-    let db: Database.Database | undefined;
-    try {
-      db = new Database(`${pathToFileURL(file).href}?mode=ro`);
-      db.pragma("busy_timeout = 5000");
-      return db.prepare(sql).all() as Row[];
-    } catch (error) {
-      // Killed before its first start was done.
-      if (/no such table|unable to open/.test(String(error))) return [];
-      throw error;
-    } finally {
-      db?.close();
-    }
-  }
-  return {
-    states: () =>
-      Object.fromEntries(
-        ask<{ status: string; count: number }>(
-          "select status, count(*) as count from redemptions group by status",
-        ).map(({ status, count }) => [status, count]),
-      ),
-    sending: () =>
-      ask<{ id: string }>(
-        "select redemption_id as id from redemptions where status in ('sending', 'prepared') and status = 'sending'",
-      ).map(({ id }) => id),
-    takenOver: () =>
-      ask<{ id: string }>(
-        "select redemption_id as id from redemptions where status = 'unresolved' and code = 'OWNER_GONE'",
-      ).map(({ id }) => id),
-    records: () =>
-      ask<RecordSeen>(
-        "select redemption_id as redemptionId, status, reason, code, amount, attempt from redemptions",
-      ),
-  };
+export interface JournalView {
+  /** How many records there are by status; none where there are no tables yet. */
+  states(): Promise<States>;
+  /** Ids of the records that a process has on the wire. */
+  sendingOf(pid: number): Promise<string[]>;
+  /** The heartbeat of a process; undefined where the journal lists it no more. */
+  beatOf(pid: number): Promise<number | undefined>;
+  /** Ids of records that were on the wire when their owner ended, and that another one found. */
+  takenOver(): Promise<string[]>;
+  records(): Promise<RecordSeen[]>;
+  /** @param alone no other server is on the journal */
+  look(pid: number, alone: boolean): Promise<Look>;
 }

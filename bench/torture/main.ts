@@ -1,9 +1,11 @@
 /** `npm run torture`: the command. `npm run torture -- --help` says what it takes. */
 
 import { parseArgs } from "node:util";
+import { startPostgres, type TestPostgres } from "../../test/support/postgres.ts";
 import { runClock } from "./scenarios/clock.ts";
 import { runCrashes } from "./scenarios/crashes.ts";
 import { runDisk } from "./scenarios/disk.ts";
+import { runFleet, timesOf } from "./scenarios/fleet.ts";
 import { runKills } from "./scenarios/kills.ts";
 import { runOutage } from "./scenarios/outage.ts";
 import { runWorker } from "./scenarios/worker.ts";
@@ -13,12 +15,15 @@ import type { WorldOptions } from "./world.ts";
 
 const usage = `Usage: npm run torture -- [options]
 
-  --scenario NAME     kills (default), outage, crashes, worker, clock, disk, or all
-  --kills N           how often a server is killed (20)
+  --scenario NAME     kills, outage, crashes, worker, clock, disk, fleet, or all (kills; on PostgreSQL fleet)
+  --journal WORD      sqlite or postgres (sqlite): where the charges are remembered. A PostgreSQL is started
+                      for the run, unless TEST_DATABASE_URL names one, which is then not crashed
+  --kills N           kills: how often a server is killed (20)
+  --faults N          fleet: kills, stops, crashes of PostgreSQL and cut connections, all together (40)
   --ledger MODE       honour, ignore or both (both): whether it honours redemption ids
   --durability WORD   response or strict (response)
   --rate N            requests a second (500)
-  --processes N       servers on one journal (1)
+  --processes N       kills and fleet: servers on one journal (1; fleet 4)
   --outage-ms N       how long the ledger is away, and then answers 502 (5000)
   --seed N            of kills, faults and requests (1)
   --json              verdicts as JSON
@@ -26,12 +31,14 @@ const usage = `Usage: npm run torture -- [options]
 
 const { values } = parseArgs({
   options: {
-    scenario: { type: "string", default: "kills" },
+    scenario: { type: "string" },
+    journal: { type: "string", default: "sqlite" },
     kills: { type: "string", default: "20" },
+    faults: { type: "string", default: "40" },
     ledger: { type: "string", default: "both" },
     durability: { type: "string", default: "response" },
     rate: { type: "string", default: "500" },
-    processes: { type: "string", default: "1" },
+    processes: { type: "string" },
     "outage-ms": { type: "string", default: "5000" },
     seed: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
@@ -59,7 +66,9 @@ function report(line: string) {
   console.error(`${seconds} s  ${line}`);
 }
 
+const journal = oneOf("journal", values.journal, ["sqlite", "postgres"]);
 const kills = count("kills", values.kills);
+const times = timesOf(count("faults", values.faults));
 const outageMs = count("outage-ms", values["outage-ms"]);
 const scenarios: Record<string, (options: WorldOptions) => Promise<Verdict>> = {
   kills: (options) => runKills({ ...options, kills }),
@@ -67,12 +76,32 @@ const scenarios: Record<string, (options: WorldOptions) => Promise<Verdict>> = {
   crashes: (options) => runCrashes({ ...options, times: 3 }),
   worker: (options) => runWorker({ ...options, times: 5 }),
   clock: runClock,
-  disk: runDisk,
+  // Each is about one of the two journals.
+  ...(journal === "sqlite" && { disk: runDisk }),
+  ...(journal === "postgres" && {
+    fleet: (options: WorldOptions) => runFleet({ ...options, times }),
+  }),
+};
+/** The others kill, or end, the only one. */
+const processes: Record<string, number> = {
+  kills: count("processes", values.processes ?? "1"),
+  fleet: count("processes", values.processes ?? "4"),
 };
 
 async function main() {
   if (values.help) return console.log(usage);
-  const scenario = oneOf("scenario", values.scenario, [...Object.keys(scenarios), "all"]);
+  const postgres = journal === "postgres" ? await startPostgres() : undefined;
+  try {
+    await runAll(postgres);
+  } finally {
+    await postgres?.stop();
+  }
+}
+
+async function runAll(postgres: TestPostgres | undefined) {
+  const usual = journal === "postgres" ? "fleet" : "kills";
+  const known = [...Object.keys(scenarios), "all"];
+  const scenario = oneOf("scenario", values.scenario ?? usual, known);
   const ledger = oneOf("ledger", values.ledger, ["honour", "ignore", "both"]);
   const verdicts: Verdict[] = [];
   for (const mode of ledger === "both" ? (["ignore", "honour"] as const) : [ledger]) {
@@ -83,7 +112,8 @@ async function main() {
         ledger: mode,
         durability: oneOf("durability", values.durability, ["response", "strict"]),
         rate: count("rate", values.rate),
-        processes: name === "kills" ? count("processes", values.processes) : 1,
+        processes: processes[name] ?? 1,
+        postgres,
         seed: count("seed", values.seed),
         report,
       });

@@ -1,6 +1,6 @@
 /** What the processes of the run tell each other. Plain data. */
 
-import type { MeterHealth } from "../../src/index.ts";
+import type { CreditMeterOptions, MeterHealth } from "../../src/index.ts";
 
 /** How a server is started. */
 export interface ServerSettings {
@@ -10,7 +10,8 @@ export interface ServerSettings {
   readonly baseUrl: string;
   readonly apiKey: string;
   readonly plan: string;
-  readonly journal: string;
+  /** As `creditMeter` takes it. */
+  readonly journal: CreditMeterOptions["journal"] & (string | object);
   readonly durability: "response" | "strict";
   /** Says to the meter that the ledger honours ids for so long; null: says nothing. */
   readonly idempotentMs: number | null;

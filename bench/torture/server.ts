@@ -56,7 +56,8 @@ app.post("/broken", (_req, res) => {
   res.status(500).json({ life: settings.life });
 });
 
-const tell = (message: FromServer) => process.send?.(message);
+/** What is said after the end is heard by nobody. */
+const tell = (message: FromServer) => process.send?.(message, undefined, undefined, () => {});
 
 process.on("message", async (message: ToServer) => {
   switch (message.kind) {

@@ -34,7 +34,12 @@ export function judge(
   scenario: string,
   settled: Settled,
   world: Pick<World, "options" | "deaths" | "concurrency">,
-  more: { rules?: readonly Rule[]; figures?: Verdict["figures"] } = {},
+  more: {
+    rules?: readonly Rule[];
+    figures?: Verdict["figures"];
+    /** How often a server could be taken for dead that was not. */
+    stops?: number;
+  } = {},
 ): Verdict {
   const { options } = world;
   const { comparison: seen } = settled;
@@ -42,7 +47,12 @@ export function judge(
   const unconfirmed = countOf(seen.unresolved, "delivery-unconfirmed delivery-unconfirmed");
   const others = (seen.settled.unresolved ?? 0) - ownerGone - unconfirmed;
   const onWire = world.deaths.reduce((sum, { sending }) => sum + sending.length, 0);
-  const mostOnWire = Math.max(0, ...world.deaths.map(({ sending }) => sending.length));
+  const fleet = options.processes > 1;
+  // In a fleet there may still be some of one that died before.
+  const mostOnWire = Math.max(
+    0,
+    ...world.deaths.map(({ sending, own }) => (fleet ? own : sending).length),
+  );
   const rules: Rule[] = [
     none("no id was burned twice", seen.doubled),
     none("no request was burned twice", seen.doubledRequests),
@@ -55,14 +65,16 @@ export function judge(
     none("every delivered response is charged, refused or listed", seen.deliveredUncharged),
     most("nothing waits in the end", settled.waiting, 0),
     most("servers whose flush() waits for what is settled", settled.unflushed, 0),
-    most(
-      "at each death no more on the wire than allowed",
-      mostOnWire,
-      world.concurrency * options.processes,
-    ),
-    ...(options.processes > 1
+    most("at each death no more on the wire than allowed", mostOnWire, world.concurrency),
+    ...(fleet
       ? // The other process may take over before this one looks.
-        [most("unresolved by deaths", ownerGone, world.deaths.length * world.concurrency)]
+        [
+          most(
+            "unresolved by deaths and stops",
+            ownerGone,
+            (world.deaths.length + (more.stops ?? 0)) * world.concurrency,
+          ),
+        ]
       : [
           none("only what was on the wire at a death is unresolved by it", seen.ownerGoneUnseen),
           most("no more unresolved by deaths than were on the wire then", ownerGone, onWire),
@@ -103,7 +115,7 @@ function figuresOf({ comparison: seen, settledAfterMs }: Settled): Record<string
   return {
     requests: seen.requests,
     "delivered whole": seen.delivered,
-    "cut by a death": seen.cut,
+    "cut off": seen.cut,
     "free (5xx)": seen.free,
     records: seen.records,
     burned: seen.burned,

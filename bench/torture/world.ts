@@ -1,18 +1,18 @@
 /** One run's world: a ledger, a journal, the servers on it and their clients. */
 
-import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import type { FaultRates } from "../../src/ledger/index.ts";
+import type { TestPostgres } from "../../test/support/postgres.ts";
 import { type Child, startChild } from "./child.ts";
 import { monotonicMs } from "./clock.ts";
 import { type Comparison, compare, type Death } from "./compare.ts";
 import { compile } from "./compile.ts";
-import { type JournalView, viewJournal } from "./journal-view.ts";
+import { type InPostgres, inFile, inPostgres } from "./journal-place.ts";
+import type { JournalView } from "./journal-view.ts";
 import { faultsOf, type LedgerMode, openTortureLedger, type TortureLedger } from "./ledger.ts";
 import type {
   FromLoad,
@@ -34,6 +34,8 @@ export interface WorldOptions {
   readonly seed: number;
   /** Where the journal lies. Default: a temporary folder. */
   readonly folder?: string | undefined;
+  /** The journal is there, in a schema of its own, and not in a file. */
+  readonly postgres?: TestPostgres | undefined;
   readonly server?: Partial<ServerSettings> | undefined;
   /** Faults in place of the usual mix. */
   readonly faults?: FaultRates | undefined;
@@ -58,6 +60,8 @@ export interface World {
   readonly options: WorldOptions;
   readonly ledger: TortureLedger;
   readonly journal: JournalView;
+  /** Where the journal is in PostgreSQL. */
+  readonly postgres: InPostgres | undefined;
   readonly deaths: readonly Death[];
   readonly concurrency: number;
   /** Starts the server of a place, 0 upwards. */
@@ -96,8 +100,12 @@ export interface Settled {
 
 const hourMs = 3_600_000;
 
-/** Milliseconds in which a server hears of what its journal knows; it looks every second. */
+/**
+ * Milliseconds in which a server hears of what its journal knows. It looks every second, and in a fleet
+ * reads a thousand of those that its peers may have sent.
+ */
 const flushMs = 10_000;
+const fleetFlushMs = 30_000;
 
 const words = { exit: "exit", exception: "throw", worker: "end-worker" } as const;
 
@@ -105,8 +113,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const code = await compile();
   const temporary = await mkdtemp(path.join(tmpdir(), "express-credit-meter-torture-"));
   const ledger = await openTortureLedger(options.ledger, options.seed);
-  const file = path.join(options.folder ?? temporary, "journal.db");
-  const journal = viewJournal(file);
+  const place = options.postgres
+    ? inPostgres(options.postgres)
+    : inFile(path.join(options.folder ?? temporary, "journal.db"), code);
+  const journal = place.view;
   const ports = await freePorts(options.processes);
   const running = new Set<Server>();
   const deaths: Death[] = [];
@@ -115,7 +125,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     baseUrl: ledger.ledger.baseUrl,
     apiKey: ledger.ledger.key,
     plan: ledger.plan,
-    journal: file,
+    journal: place.setting,
     durability: options.durability,
     idempotentMs: believes === "honour" ? hourMs : null,
     concurrency: 16,
@@ -157,18 +167,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     }
   }
 
-  const lookNow = () => ({ states: journal.states(), sending: journal.sending() });
-
-  async function lookFromOutside(): Promise<ReturnType<typeof lookNow>> {
-    const reader = path.join(code, "journal-reader.js");
-    const options = { maxBuffer: 2 ** 26 };
-    const { stdout } = await promisify(execFile)(process.execPath, [reader, file], options);
-    return JSON.parse(stdout);
-  }
-
   async function untilNothingWaits(deadline: number): Promise<number> {
     for (;;) {
-      const { pending = 0, sending = 0, prepared = 0 } = journal.states();
+      const { pending = 0, sending = 0, prepared = 0 } = await journal.states();
       const waiting = pending + sending + prepared;
       if (waiting === 0 || monotonicMs() > deadline) return waiting;
       await sleep(100);
@@ -177,7 +178,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 
   function isFlushed(server: Server): Promise<boolean> {
     server.send({ kind: "flush" });
-    return server.next("flushed", flushMs).then(
+    const withinMs = options.processes > 1 ? fleetFlushMs : flushMs;
+    return server.next("flushed", withinMs).then(
       () => true,
       () => false,
     );
@@ -197,12 +199,12 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     const settledAfterMs = monotonicMs() - began;
     for (const server of running) server.send({ kind: "close" });
     const ends = Promise.all([...running].map((server) => server.ended));
-    await Promise.race([ends, sleep(20_000)]);
+    await Promise.race([ends, sleep(20_000, undefined, { ref: false })]);
     const text = await readFile(requestsFile, "utf8").catch(() => "");
     const requests = text.split("\n").filter(Boolean);
     const comparison = compare({
       requests: requests.map((line) => JSON.parse(line) as RequestSeen),
-      records: journal.records(),
+      records: await journal.records(),
       burns: ledger.burns(),
       deaths,
     });
@@ -223,6 +225,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     options,
     ledger,
     journal,
+    postgres: place.postgres,
     deaths,
     concurrency: common.concurrency,
 
@@ -258,12 +261,12 @@ export async function openWorld(options: WorldOptions): Promise<World> {
         // What ends itself was not told to at the moment at which it was sent word.
         at: how === "kill" ? at : monotonicMs(),
         how,
-        // Quickly, where another process or a new worker is about to take over.
-        ...(how === "worker" || running.size > 0 ? lookNow() : await lookFromOutside()),
+        ...(await journal.look(server.pid, running.size === 0)),
       };
       // The new worker may have been quicker: what it took over was on the wire, too.
       const before = new Set(deaths.flatMap(({ sending }) => sending));
-      const taken = how === "worker" ? journal.takenOver().filter((id) => !before.has(id)) : [];
+      const gone = how === "worker" ? await journal.takenOver() : [];
+      const taken = gone.filter((id) => !before.has(id));
       const seen = { ...death, sending: [...new Set([...death.sending, ...taken])] };
       deaths.push(seen);
       return seen;
@@ -291,6 +294,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       load?.kill();
       await Promise.all([...running].map((server) => server.ended));
       await load?.ended;
+      await place.close();
       await ledger.close();
       await rm(temporary, { recursive: true, force: true });
     },

@@ -20,6 +20,13 @@ const defaults: PoolConfig = {
 /** How often a transaction is run again that PostgreSQL has chosen to undo. */
 const triesAgain = 5;
 
+/**
+ * Milliseconds that PostgreSQL waits for the next statement of a transaction, and then undoes it. A process
+ * that stands still, or a host that is gone without a word, would keep its locks otherwise, and whoever takes
+ * over from it waits for them. Shorter than the silence after which it counts as gone.
+ */
+const idleInTransactionMs = 5_000;
+
 /** Serialization failure and deadlock: it was undone, certainly and as a whole. */
 const undone = new Set(["40001", "40P01"]);
 
@@ -85,7 +92,10 @@ function createConnections(pool: Pool): Connections {
     let failed = true;
     try {
       // Whatever the server's, the database's or the role's default: what was committed is durable.
-      await client.query(`begin; set local synchronous_commit = on; ${first}`);
+      await client.query(
+        `begin; set local synchronous_commit = on;
+          set local idle_in_transaction_session_timeout = ${idleInTransactionMs}; ${first}`,
+      );
       const value = await run(queryOn(client));
       const { command } = await client.query("commit");
       if (command !== "COMMIT") throw new Error(`PostgreSQL answered ${command} to COMMIT.`);

