@@ -9,10 +9,11 @@ import { CreditMeterError, type RefusalCode } from "../errors.ts";
 import type { Guard } from "../guard/guard.ts";
 import type { Hold, Turned } from "../guard/hold.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
-import { type ProofVerdict, spentBy, type VerifyProof } from "../guard/proofs.ts";
+import type { ProofVerdict, VerifyProof } from "../guard/proofs.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";
 import type { Payment, Redemption } from "../redemption.ts";
 import { notedUsage } from "../usage/usage.ts";
+import { type Admission, createRemember, type Refusal, refusalOf } from "./admission.ts";
 import { type Delivery, watchDelivery } from "./delivery.ts";
 import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
 import {
@@ -26,7 +27,7 @@ import {
 } from "./pricing.ts";
 import { answer, createProblem, type Known, type Refuse } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
-import type { Agreement, X402 } from "./x402/x402.ts";
+import type { X402 } from "./x402/x402.ts";
 
 /** The price of a route and what goes with it. */
 export interface PricedRoute {
@@ -79,21 +80,6 @@ interface Metered {
   route: PricedRoute;
 }
 
-/** A payment that may pass. */
-interface Admission {
-  readonly payment: Payment;
-  readonly hold: Hold;
-  readonly verdict: ProofVerdict | undefined;
-  readonly plans: readonly string[] | undefined;
-}
-
-/** What a request is told that may not pass. */
-interface Refusal {
-  readonly code: RefusalCode;
-  readonly detail: string;
-  readonly balance?: number;
-}
-
 /** Registered, so that two copies of this package on one request see each other. */
 const meteredKey = Symbol.for("express-credit-meter.metered");
 
@@ -116,6 +102,7 @@ export interface Meter {
 
 export function createMeter(parts: MeterParts): Meter {
   const { redemptions, guard } = parts;
+  const remember = createRemember(parts);
   const self = {};
   let setupChecked = false;
 
@@ -296,7 +283,7 @@ export function createMeter(parts: MeterParts): Meter {
       admit(req, res, opened, admission, route);
       return next();
     }
-    remembered(opened, admission, shared, agreement).then((became) => {
+    remember(opened, admission, shared, agreement).then((became) => {
       if (became === "remembered" && !isOver()) {
         admit(req, res, opened, admission, route);
         return next();
@@ -317,40 +304,6 @@ export function createMeter(parts: MeterParts): Meter {
   /** With x402: what the settlement is made with, once the ledger has verified the token. */
   function agree(req: Request, { payment, plans = [], hold }: Admission) {
     return parts.x402?.agree(req, payment, plans, hold.credits());
-  }
-
-  /** Waits, for a while, until the journal has what it must have before the handler runs. */
-  async function remembered(
-    redemption: Redemption,
-    { payment, verdict }: Admission,
-    shared: Promise<Turned | undefined> | undefined,
-    agreeing: Agreement | Promise<Agreement> | undefined,
-  ): Promise<"remembered" | "late" | Refusal> {
-    const until = performance.now() + parts.journalWaitMs;
-    const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
-    // All at once: a request waits for the slowest answer. They fail where the journal does not answer, or
-    // the meter is being closed.
-    const reserve = (proof: string) =>
-      inTime(redemptions.reserve(redemption, proof).catch(() => "late" as const));
-    const reserved = parts.singleUse ? reserve(spentBy(payment, verdict)) : true;
-    const all = await inTime(
-      Promise.all([reserved, shared, agreeing]).catch(() => "late" as const),
-    );
-    if (all === "late" || all[0] === "late") return "late";
-    const [isOurs, turned, agreement] = all;
-    if (!isOurs) return proofSpent;
-    if (turned) return refusalOf(turned, verdict !== undefined);
-    if (agreement && "code" in agreement) return agreement;
-    if (agreement) {
-      const { terms, agentRequestId } = agreement;
-      redemptions.agree(redemption, terms);
-      // Two settlements under one id would be one burn.
-      const isNew = agentRequestId === null || (await reserve(`x402 ${agentRequestId}`));
-      if (isNew === "late") return "late";
-      if (!isNew) return requestIdRepeated;
-    }
-    if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
-    return "remembered";
   }
 
   /** Why nothing is admitted while there is no room. */
@@ -419,32 +372,6 @@ const fullDetails = {
   closing: "This server is shutting down. Try again; another one will answer.",
 } as const;
 
-const turnedDetails: Record<Turned["code"], string> = {
-  "insufficient-credits":
-    "The holder has too few credits free for this request. Buy more, or wait for requests under way.",
-  "holder-blocked":
-    "The ledger refused a charge of this holder. Make sure that the proof is valid, and try again later.",
-  "exposure-reached":
-    "Too much is unpaid while the ledger does not tell this holder's balance. Try again when it was charged.",
-  "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
-};
-
-const proofSpent: Refusal = {
-  code: "proof-spent",
-  detail: "This proof has paid for a request before. Make a new one for each request.",
-};
-
-const requestIdRepeated: Refusal = {
-  code: "request-id-repeated",
-  detail: "The ledger gave this request an id that another request has. Send it again.",
-};
-
-/** Somebody who only knows an address must not learn what its holder has. */
-function refusalOf({ code, balance }: Turned, isVerified: boolean): Refusal {
-  const detail = turnedDetails[code];
-  return isVerified && balance !== undefined ? { code, detail, balance } : { code, detail };
-}
-
 /** A price that reads the response must hear it from the start. */
 function watch({ price }: PricedRoute, res: Response): void {
   if (typeof price === "function") price.watch?.(res);
@@ -453,17 +380,6 @@ function watch({ price }: PricedRoute, res: Response): void {
 /** What a request puts on hold, in credits. */
 export function holdOf({ price, hold }: PricedRoute): number {
   return typeof price === "number" ? price : (hold ?? 0);
-}
-
-/** Waits for the work, so many milliseconds at the most. */
-async function orLate<Value>(work: Promise<Value>, waitMs: number): Promise<Value | "late"> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<"late">((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, waitMs), "late");
-  });
-  const first = await Promise.race([work, late]);
-  clearTimeout(timer);
-  return first;
 }
 
 function knownOf(route: PricedRoute, plans: readonly string[] | undefined): Known {
