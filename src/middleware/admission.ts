@@ -16,6 +16,8 @@ export interface Admission {
   readonly hold: Hold;
   readonly verdict: ProofVerdict | undefined;
   readonly plans: readonly string[] | undefined;
+  /** With x402. */
+  readonly agreement: Agreement | undefined;
 }
 
 /** What a request is told that may not pass. */
@@ -26,7 +28,7 @@ export interface Refusal {
 }
 
 export interface RememberParts {
-  readonly redemptions: Pick<Redemptions, "reserve" | "agree" | "prepare">;
+  readonly redemptions: Pick<Redemptions, "reserve" | "prepare">;
   /** Whether a proof pays once. */
   readonly singleUse: boolean;
   /** Whether a redemption must be durable before its handler runs. */
@@ -41,33 +43,28 @@ export function createRemember(parts: RememberParts) {
   /** Waits, for a while, until the journal has what it must have before the handler runs. */
   return async function remember(
     redemption: Redemption,
-    { payment, verdict }: Admission,
+    { payment, verdict, agreement }: Admission,
     shared: Promise<Turned | undefined> | undefined,
-    agreeing: Agreement | Promise<Agreement> | undefined,
   ): Promise<"remembered" | "late" | Refusal> {
     const until = performance.now() + parts.journalWaitMs;
     const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
-    // All at once: a request waits for the slowest answer. They fail where the journal does not answer, or
+    // All at once: a request waits for one answer of the journal. They fail where it does not answer, or
     // the meter is being closed.
-    const reserve = (proof: string) =>
-      inTime(redemptions.reserve(redemption, proof).catch(() => "late" as const));
-    const reserved = parts.singleUse ? reserve(spentBy(payment, verdict)) : true;
+    const { reserve } = redemptions;
+    const id = agreement?.agentRequestId ?? null;
     const all = await inTime(
-      Promise.all([reserved, shared, agreeing]).catch(() => "late" as const),
+      Promise.all([
+        parts.singleUse ? reserve(redemption, spentBy(payment, verdict)) : true,
+        // Two settlements under one id would be one burn.
+        id === null ? true : reserve(redemption, `x402 ${id}`),
+        shared,
+      ]).catch(() => "late" as const),
     );
-    if (all === "late" || all[0] === "late") return "late";
-    const [isOurs, turned, agreement] = all;
+    if (all === "late") return "late";
+    const [isOurs, isNew, turned] = all;
     if (!isOurs) return proofSpent;
+    if (!isNew) return requestIdRepeated;
     if (turned) return refusalOf(turned, verdict !== undefined);
-    if (agreement && "code" in agreement) return agreement;
-    if (agreement) {
-      const { terms, agentRequestId } = agreement;
-      redemptions.agree(redemption, terms);
-      // Two settlements under one id would be one burn.
-      const isNew = agentRequestId === null || (await reserve(`x402 ${agentRequestId}`));
-      if (isNew === "late") return "late";
-      if (!isNew) return requestIdRepeated;
-    }
     if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
     return "remembered";
   };

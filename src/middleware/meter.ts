@@ -27,7 +27,7 @@ import {
 } from "./pricing.ts";
 import { answer, createProblem, type Known, type Refuse } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
-import type { X402 } from "./x402/x402.ts";
+import type { Agreement, X402 } from "./x402/x402.ts";
 
 /** The price of a route and what goes with it. */
 export interface PricedRoute {
@@ -192,11 +192,26 @@ export function createMeter(parts: MeterParts): Meter {
               const detail = "The proof of the payment is not valid for its holder and plan.";
               return refuse(req, res, next, "proof-invalid", detail, offer);
             }
-            whenReady(guard.admit(payment, holdOf(route)), next, (admitted) => {
-              if ("code" in admitted) {
-                return turnAway(req, res, next, admitted, verdict !== undefined, offer);
-              }
-              enter(req, res, next, { payment, hold: admitted, verdict, plans }, route, label);
+            const turn = (turned: Turned) =>
+              turnBack(req, res, next, refusalOf(turned, verdict !== undefined), offer);
+            const credits = holdOf(route);
+            whenReady(guard.admit(payment, credits), next, (admitted) => {
+              if ("code" in admitted) return turn(admitted);
+              const go = (hold: Hold, agreement: Agreement | undefined) => {
+                const admission = { payment, verdict, plans, hold, agreement };
+                enter(req, res, next, admission, route, label);
+              };
+              const agreeing = parts.x402?.agree(req, payment, plans ?? [], credits);
+              if (!isPromise(agreeing)) return go(admitted, agreeing);
+              // Anybody can name a holder: until the ledger has verified the token, nothing is set aside.
+              admitted.end();
+              whenReady(agreeing, next, (agreement) => {
+                if ("code" in agreement) return turnBack(req, res, next, agreement, offer);
+                whenReady(guard.admit(payment, credits), next, (hold) => {
+                  if ("code" in hold) return turn(hold);
+                  go(hold, agreement);
+                });
+              });
             });
           });
         });
@@ -228,19 +243,8 @@ export function createMeter(parts: MeterParts): Meter {
         return next();
       }
       const { isVerified, plans } = metered;
-      turnAway(req, res, next, turned, isVerified, knownOf(route, plans));
+      turnBack(req, res, next, refusalOf(turned, isVerified), knownOf(route, plans));
     });
-  }
-
-  function turnAway(
-    req: Request,
-    res: Response,
-    next: NextFunction,
-    turned: Turned,
-    isVerified: boolean,
-    known: Known,
-  ) {
-    turnBack(req, res, next, refusalOf(turned, isVerified), known);
   }
 
   function turnBack(
@@ -276,14 +280,14 @@ export function createMeter(parts: MeterParts): Meter {
       return refuse(req, res, next, opened, fullDetails[opened], known);
     }
     const shared = hold.share(opened.redemptionId);
-    const agreement = agree(req, admission);
-    if (!parts.strict && !parts.singleUse && !shared && !isPromise(agreement)) {
-      // Only what is asked of the ledger is refused.
-      if (agreement && "terms" in agreement) redemptions.agree(opened, agreement.terms);
+    const { agreement } = admission;
+    if (agreement) redemptions.agree(opened, agreement.terms);
+    const waits = parts.strict || parts.singleUse || shared || agreement?.agentRequestId;
+    if (!waits) {
       admit(req, res, opened, admission, route);
       return next();
     }
-    remember(opened, admission, shared, agreement).then((became) => {
+    remember(opened, admission, shared).then((became) => {
       if (became === "remembered" && !isOver()) {
         admit(req, res, opened, admission, route);
         return next();
@@ -299,11 +303,6 @@ export function createMeter(parts: MeterParts): Meter {
       redemptions.withdraw(opened);
       turnBack(req, res, next, became, known);
     }, next);
-  }
-
-  /** With x402: what the settlement is made with, once the ledger has verified the token. */
-  function agree(req: Request, { payment, plans = [], hold }: Admission) {
-    return parts.x402?.agree(req, payment, plans, hold.credits());
   }
 
   /** Why nothing is admitted while there is no room. */
