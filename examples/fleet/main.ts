@@ -106,7 +106,9 @@ function report(sums: Sums, before: number, after: number) {
    unresolved             ${sums.records.unresolved ?? 0}, on the wire at the kill: a person decides (the ledger has burned ${sums.unresolvedBurned})
    without a record       ${lost.length}${lost.length > 0 ? ", which the kill caught before their commit:" : ""}`);
   for (const { redemptionId, ageMs } of lost) {
-    console.log(`     ${redemptionId}, answered ${ageMs.toFixed(1)} ms before the kill`);
+    // What it had written before its end is delivered all the same.
+    const when = ageMs < 0 ? "after" : "before";
+    console.log(`     ${redemptionId}, received ${Math.abs(ageMs).toFixed(1)} ms ${when} the kill`);
   }
   if (sums.wrong.length > 0)
     return console.log(`\nThe sums do not agree: ${sums.wrong.join("; ")}.`);
