@@ -52,6 +52,11 @@ function summary(measured: readonly Measured[]) {
   };
 }
 
+/** Of neighbours, so that what else goes on in the machine meets both. */
+function ratio(some: readonly Measured[], ofOne: readonly Measured[]): number {
+  return median(some.map(({ perSecond }, round) => perSecond / (ofOne[round]?.perSecond ?? 0)));
+}
+
 const database = await openDatabase();
 const ledgerProcess = startChild<never, FromLedger>(
   path.join(import.meta.dirname, "ledger.ts"),
@@ -91,6 +96,7 @@ try {
       part,
       runs: sizesOfFleets.map((processes) => ({
         processes,
+        ratio: ratio(found.get(`${part} ${processes}`) ?? [], found.get(`${part} 1`) ?? []),
         ...summary(found.get(`${part} ${processes}`) ?? []),
       })),
     })),

@@ -13,7 +13,7 @@ export interface Result {
   readonly rounds: number;
   readonly parts: readonly {
     readonly part: Part;
-    readonly runs: readonly (Summary & { readonly processes: number })[];
+    readonly runs: readonly (Summary & { readonly processes: number; readonly ratio: number })[];
   }[];
   readonly sizes: Measured["sizes"];
 }
@@ -40,6 +40,7 @@ export function print({ cores, postgres, commitMs, rounds, parts, sizes }: Resul
     lines.push(titles[part]);
     row("  processes", ({ processes }) => String(processes));
     row("  a second", ({ perSecond }) => whole(perSecond));
+    row("  times that of one process, same round", ({ ratio }) => ratio.toFixed(2));
     row("  CPU of each process", (run) => percent(run.process));
     row("  CPU of PostgreSQL", (run) => percent(run.postgres));
     if (part === "redemptions") row("  CPU of the ledger", (run) => percent(run.ledger));
