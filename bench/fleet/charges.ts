@@ -30,6 +30,8 @@ export function submission(redemptionId: string, holderAddress: string): Submiss
     hold: 0,
     usage: null,
     error: null,
+    repeatable: true,
+    expiresAt: null,
     admittedAt: Date.now(),
   };
 }

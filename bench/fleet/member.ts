@@ -103,6 +103,7 @@ async function redeem() {
     timeoutMs: 30_000,
     concurrency: settings.concurrency,
     perHolder: 4,
+    protocol: "plans",
     maxQuestions: 8,
     backoff: { baseMs: 250, maxMs: 30_000 },
     circuitThreshold: 5,
