@@ -7,6 +7,7 @@ import type { WorldOptions } from "../../bench/torture/world.ts";
 /** A world for a test; children and load are slow on a machine that runs other tests beside it. */
 export function options(more: Partial<WorldOptions> = {}): WorldOptions {
   return {
+    protocol: "plans",
     ledger: "ignore",
     durability: "response",
     rate: 300,
