@@ -61,7 +61,7 @@ function send(target: Target) {
   number += 1;
   const mine = number;
   const amount = random() * brokenOneIn < 1 ? 0 : 1 + Math.floor(random() * 5);
-  const holder = settings.holders[Math.floor(random() * settings.holders.length)] ?? "";
+  const index = Math.floor(random() * settings.holders.length);
   const seen = {
     number: mine,
     came: "sent" as RequestSeen["came"],
@@ -85,12 +85,8 @@ function send(target: Target) {
   target.pool.dispatch(
     {
       method: "POST",
-      path: amount === 0 ? "/broken" : `/credits/${amount}`,
-      headers: {
-        "nevermined-plan-id": settings.plan,
-        "nevermined-holder-address": holder,
-        "nevermined-proof": `request-${mine}`,
-      },
+      path: amount === 0 ? "/broken" : `/credits/${amount}/${mine}`,
+      headers: paymentOf(index, mine),
     },
     {
       onRequestStart() {
@@ -115,6 +111,16 @@ function send(target: Target) {
       onResponseError: over,
     },
   );
+}
+
+function paymentOf(index: number, request: number): Record<string, string> {
+  const { plan, holders, tokens } = settings;
+  if (tokens) return { "payment-signature": tokens[index] ?? "" };
+  return {
+    "nevermined-plan-id": plan,
+    "nevermined-holder-address": holders[index] ?? "",
+    "nevermined-proof": `request-${request}`,
+  };
 }
 
 function tell(message: FromLoad) {

@@ -2,6 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { startPostgres, type TestPostgres } from "../../test/support/postgres.ts";
+import { conductOf } from "./ledger.ts";
 import { runClock } from "./scenarios/clock.ts";
 import { runCrashes } from "./scenarios/crashes.ts";
 import { runDisk } from "./scenarios/disk.ts";
@@ -20,7 +21,10 @@ const usage = `Usage: npm run torture -- [options]
                       for the run, unless TEST_DATABASE_URL names one, which is then not crashed
   --kills N           kills: how often a server is killed (20)
   --faults N          fleet: kills, stops, crashes of PostgreSQL and cut connections, all together (40)
-  --ledger MODE       honour, ignore or both (both): whether it honours redemption ids
+  --protocol WORD     plans or x402 (plans): how buyers pay. With x402 there is no outage: what cannot be
+                      verified meanwhile is refused
+  --ledger MODE       honour, ignore or both (both): whether it honours redemption ids. With x402 the ids are
+                      those that verify gives; a ledger that would ignore them gives none
   --durability WORD   response or strict (response)
   --rate N            requests a second (500)
   --processes N       kills and fleet: servers on one journal (1; fleet 4)
@@ -35,6 +39,7 @@ const { values } = parseArgs({
     journal: { type: "string", default: "sqlite" },
     kills: { type: "string", default: "20" },
     faults: { type: "string", default: "40" },
+    protocol: { type: "string", default: "plans" },
     ledger: { type: "string", default: "both" },
     durability: { type: "string", default: "response" },
     rate: { type: "string", default: "500" },
@@ -67,12 +72,15 @@ function report(line: string) {
 }
 
 const journal = oneOf("journal", values.journal, ["sqlite", "postgres"]);
+const protocol = oneOf("protocol", values.protocol, ["plans", "x402"]);
 const kills = count("kills", values.kills);
 const times = timesOf(count("faults", values.faults));
 const outageMs = count("outage-ms", values["outage-ms"]);
 const scenarios: Record<string, (options: WorldOptions) => Promise<Verdict>> = {
   kills: (options) => runKills({ ...options, kills }),
-  outage: (options) => runOutage({ ...options, outageMs }),
+  ...(protocol === "plans" && {
+    outage: (options: WorldOptions) => runOutage({ ...options, outageMs }),
+  }),
   crashes: (options) => runCrashes({ ...options, times: 3 }),
   worker: (options) => runWorker({ ...options, times: 5 }),
   clock: runClock,
@@ -107,8 +115,9 @@ async function runAll(postgres: TestPostgres | undefined) {
   for (const mode of ledger === "both" ? (["ignore", "honour"] as const) : [ledger]) {
     for (const [name, run] of Object.entries(scenarios)) {
       if (scenario !== "all" && scenario !== name) continue;
-      report(`${name}: the ledger ${mode}s redemption ids`);
+      report(`${name}: the ledger ${conductOf(mode, protocol)}`);
       const verdict = await run({
+        protocol,
         ledger: mode,
         durability: oneOf("durability", values.durability, ["response", "strict"]),
         rate: count("rate", values.rate),

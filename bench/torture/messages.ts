@@ -1,6 +1,7 @@
 /** What the processes of the run tell each other. Plain data. */
 
 import type { CreditMeterOptions, MeterHealth } from "../../src/index.ts";
+import type { Protocol } from "./ledger.ts";
 
 /** How a server is started. */
 export interface ServerSettings {
@@ -10,6 +11,7 @@ export interface ServerSettings {
   readonly baseUrl: string;
   readonly apiKey: string;
   readonly plan: string;
+  readonly protocol: Protocol;
   /** As `creditMeter` takes it. */
   readonly journal: CreditMeterOptions["journal"] & (string | object);
   readonly durability: "response" | "strict";
@@ -53,6 +55,8 @@ export interface LoadSettings {
   readonly seed: number;
   readonly plan: string;
   readonly holders: readonly string[];
+  /** Their access tokens, where they pay with x402. */
+  readonly tokens: readonly string[] | undefined;
   /** Where it writes down what became of each request. */
   readonly file: string;
 }
@@ -65,7 +69,7 @@ export type FromLoad =
 
 /** What became of a request that was written to a socket, as its client knows it. */
 export interface RequestSeen {
-  /** Its number, which is also in the proof that it carries. */
+  /** Its number, which is also in the proof that it carries, and in its path. */
   readonly number: number;
   /**
    * `whole`: all of the response arrived. `begun`: its head did, and then the connection was cut.

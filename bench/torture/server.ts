@@ -25,12 +25,14 @@ const meter = creditMeter({
   apiKey: settings.apiKey,
   environment: { name: "torture", baseUrl: settings.baseUrl },
   plans: [settings.plan],
+  protocol: settings.protocol,
+  ...(settings.protocol === "x402" && { x402: { publicUrl: "https://torture.example" } }),
   routes: {
-    "POST /credits/1": 1,
-    "POST /credits/2": 2,
-    "POST /credits/3": 3,
-    "POST /credits/4": 4,
-    "POST /credits/5": 5,
+    "POST /credits/1/:request": 1,
+    "POST /credits/2/:request": 2,
+    "POST /credits/3/:request": 3,
+    "POST /credits/4/:request": 4,
+    "POST /credits/5/:request": 5,
     "POST /broken": 5,
   },
   journal: settings.journal,
@@ -48,7 +50,7 @@ const meter = creditMeter({
 const app = express();
 app.disable("x-powered-by");
 app.use(meter);
-app.post("/credits/:amount", (_req, res) => {
+app.post("/credits/:amount/:request", (_req, res) => {
   const redemptionId = res.locals.redemption?.redemptionId;
   res.json({ redemptionId, answeredAt: monotonicMs(), life: settings.life });
 });

@@ -116,7 +116,7 @@ function figuresOf({ comparison: seen, settledAfterMs }: Settled): Record<string
     requests: seen.requests,
     "delivered whole": seen.delivered,
     "cut off": seen.cut,
-    "free (5xx)": seen.free,
+    "free (4xx, 5xx)": seen.free,
     records: seen.records,
     burned: seen.burned,
     "burned, client was cut off": seen.burnedButCut,

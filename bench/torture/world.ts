@@ -13,7 +13,13 @@ import { type Comparison, compare, type Death } from "./compare.ts";
 import { compile } from "./compile.ts";
 import { type InPostgres, inFile, inPostgres } from "./journal-place.ts";
 import type { JournalView } from "./journal-view.ts";
-import { faultsOf, type LedgerMode, openTortureLedger, type TortureLedger } from "./ledger.ts";
+import {
+  faultsOf,
+  type LedgerMode,
+  openTortureLedger,
+  type Protocol,
+  type TortureLedger,
+} from "./ledger.ts";
 import type {
   FromLoad,
   FromServer,
@@ -25,6 +31,7 @@ import type {
 } from "./messages.ts";
 
 export interface WorldOptions {
+  readonly protocol: Protocol;
   readonly ledger: LedgerMode;
   /** What the meter believes of the ledger; only a self-check makes it believe what is not so. */
   readonly believes?: LedgerMode | undefined;
@@ -112,7 +119,8 @@ const words = { exit: "exit", exception: "throw", worker: "end-worker" } as cons
 export async function openWorld(options: WorldOptions): Promise<World> {
   const code = await compile();
   const temporary = await mkdtemp(path.join(tmpdir(), "express-credit-meter-torture-"));
-  const ledger = await openTortureLedger(options.ledger, options.seed);
+  const { protocol, seed, ledger: mode, believes = mode } = options;
+  const ledger = await openTortureLedger({ mode, protocol, believes, seed });
   const place = options.postgres
     ? inPostgres(options.postgres)
     : inFile(path.join(options.folder ?? temporary, "journal.db"), code);
@@ -120,14 +128,15 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const ports = await freePorts(options.processes);
   const running = new Set<Server>();
   const deaths: Death[] = [];
-  const believes = options.believes ?? options.ledger;
   const common: Omit<ServerSettings, "port" | "life"> = {
     baseUrl: ledger.ledger.baseUrl,
     apiKey: ledger.ledger.key,
     plan: ledger.plan,
+    protocol,
     journal: place.setting,
     durability: options.durability,
-    idempotentMs: believes === "honour" ? hourMs : null,
+    // With x402 the meter believes what verify says: an id, or none.
+    idempotentMs: protocol === "plans" && believes === "honour" ? hourMs : null,
     concurrency: 16,
     perHolder: 4,
     circuit: 5,
@@ -143,6 +152,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     seed: options.seed,
     plan: ledger.plan,
     holders: ledger.holders,
+    tokens: ledger.tokens,
     file: requestsFile,
   };
   let load: Child<ToLoad, FromLoad> | undefined;

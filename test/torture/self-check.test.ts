@@ -8,11 +8,11 @@ import { judge } from "../../bench/torture/verdict.ts";
 import { openWorld } from "../../bench/torture/world.ts";
 import { options, timeoutMs } from "./world.ts";
 
-test(
-  "a meter that believes ids are honoured where they are not burns twice, and is found out",
-  async () => {
+test.concurrent.each(["plans", "x402"] as const)(
+  "a meter that believes ids are honoured where they are not burns twice, and is found out: %s",
+  async (protocol) => {
     const faults = { "drop-after-applying": 0.5 };
-    const world = await openWorld({ ...options(), believes: "honour", faults });
+    const world = await openWorld({ ...options({ protocol }), believes: "honour", faults });
     try {
       world.faults(true);
       await world.start(0).ready;

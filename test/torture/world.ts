@@ -7,17 +7,24 @@ import type { WorldOptions } from "../../bench/torture/world.ts";
 /** A world for a test; children and load are slow on a machine that runs other tests beside it. */
 export function options(more: Partial<WorldOptions> = {}): WorldOptions {
   return {
+    protocol: "plans",
     ledger: "ignore",
     durability: "response",
     rate: 300,
     processes: 1,
     seed: 20_251,
-    scale: 0.3,
+    scale: 0.2,
     oldestLostMs: 5_000,
     report: () => {},
     ...more,
   };
 }
+
+/**
+ * The fewest kills that this seed makes one of each kind: a short life and a long one, a server that is
+ * still starting, an outage, and a proxy that answers 502.
+ */
+export const allKinds = { seed: 18, kills: 5 } as const;
 
 export const timeoutMs = 180_000;
 

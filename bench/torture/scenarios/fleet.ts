@@ -5,7 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { type Suffered, sufferFaults, type Times } from "../fleet-faults.ts";
-import { faultsOf } from "../ledger.ts";
+import { conductOf, faultsOf } from "../ledger.ts";
 import type { Stop } from "../stops.ts";
 import { judge, least, none, type Rule, round, skipped, type Verdict } from "../verdict.ts";
 import { openWorld, type Settled, type World, type WorldOptions } from "../world.ts";
@@ -84,7 +84,7 @@ function figuresOf(world: World, { stops, crashes, cuts }: Suffered, late: numbe
   const stood = stops.map(({ stoodMs }) => round(stoodMs / 1_000));
   const connections = cuts.reduce((sum, cut) => sum + cut.connections, 0);
   return {
-    ledger: options.ledger === "honour" ? "honours ids" : "ignores ids",
+    ledger: conductOf(options.ledger, options.protocol),
     durability: options.durability,
     processes: options.processes,
     faults: deaths.length + stops.length + crashes.length + cuts.length,

@@ -2,8 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { monotonicMs } from "../clock.ts";
+import { conductOf } from "../ledger.ts";
 import { createRandom } from "../random.ts";
-import { judge, least, round, type Verdict, words } from "../verdict.ts";
+import { judge, least, most, type Rule, round, type Verdict, words } from "../verdict.ts";
 import { openWorld, type Server, type World, type WorldOptions } from "../world.ts";
 
 export interface KillsOptions extends WorldOptions {
@@ -70,20 +71,34 @@ export async function runKills(options: KillsOptions): Promise<Verdict> {
       rules: [
         least("kills that found records on the wire, %", round((100 * found) / options.kills), 10),
         least("responses", settled.comparison.delivered, options.kills),
+        ...idRules(world, settled.comparison.burned),
       ],
       figures: {
-        ledger: options.ledger === "honour" ? "honours ids" : "ignores ids",
+        ledger: conductOf(options.ledger, options.protocol),
         durability: options.durability,
         processes: options.processes,
         kills: options.kills,
         "kills that found records sending": found,
         "states at the kills, mean": words(meanStates(world)),
         "requests/s while up": Math.round((requests * 1_000) / Math.max(1, upMs)),
+        ...(options.protocol === "x402" && {
+          "settlements that reached the ledger": world.ledger.settlements().came,
+        }),
       },
     });
   } finally {
     await world.close();
   }
+}
+
+/** That an x402 run was about what it says: each burn under an id that verify gave, or none. */
+function idRules({ options, ledger }: World, burned: number): Rule[] {
+  if (options.protocol === "plans") return [];
+  const rule = "burns under an id that verify gave";
+  const { underGivenIds } = ledger.settlements();
+  return [
+    options.ledger === "honour" ? least(rule, underGivenIds, burned) : most(rule, underGivenIds, 0),
+  ];
 }
 
 async function outage({ ledger }: World, ms: number) {

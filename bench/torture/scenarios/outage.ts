@@ -1,7 +1,7 @@
 /** The ledger goes away, and then a proxy in front of it answers 502 for a while. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { delays } from "../ledger.ts";
+import { conductOf, delays } from "../ledger.ts";
 import { judge, least, most, type Verdict } from "../verdict.ts";
 import { openWorld, type WorldOptions } from "../world.ts";
 
@@ -58,7 +58,7 @@ export async function runOutage(options: OutageOptions): Promise<Verdict> {
         ),
       ],
       figures: {
-        ledger: honours ? "honours ids" : "ignores ids",
+        ledger: conductOf(options.ledger, options.protocol),
         "outage, ms": options.outageMs,
         "waited while it was away": waited,
         "unresolved by its absence": byAbsence,
