@@ -1,7 +1,7 @@
 /** `npm run fuzz`: the command. `npm run fuzz -- --help` says what it takes. */
 
 import { parseArgs } from "node:util";
-import { type FuzzResult, runFuzz } from "./run.ts";
+import { burnsAgree, type FuzzResult, runFuzz } from "./run.ts";
 
 const usage = `Usage: npm run fuzz -- [options]
 
@@ -63,8 +63,7 @@ async function main() {
     },
   });
   const [early, late] = result.memory;
-  const ok =
-    result.faultCount === 0 && result.paid === result.burns && late.heap - early.heap <= mostGrowth;
+  const ok = result.faultCount === 0 && burnsAgree(result) && late.heap - early.heap <= mostGrowth;
   for (const fault of result.faults) console.error(`\n${fault}`);
   console.log(values.json ? JSON.stringify({ ok, ...result }, null, 2) : tableOf(result));
   if (!ok) console.error("FAILED");

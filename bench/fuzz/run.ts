@@ -30,6 +30,14 @@ export interface FuzzResult {
   readonly faultCount: number;
 }
 
+/**
+ * Whether all that was paid is burned, and nothing else: but for answers that came when a client had given
+ * them up, and saw none of.
+ */
+export function burnsAgree({ paid, burns, statuses }: FuzzResult): boolean {
+  return burns >= paid && burns - paid <= (statuses.none ?? 0);
+}
+
 const connections = 16;
 /** Requests in one write. */
 const pipelined = 8;
