@@ -45,7 +45,8 @@ export type FromServer =
   | { readonly kind: "health"; readonly health: MeterHealth }
   | { readonly kind: "flushed" }
   | { readonly kind: "worker-ended" }
-  | { readonly kind: "closed"; readonly left: number };
+  /** What it still waited for: ids, and what it knew of them. */
+  | { readonly kind: "closed"; readonly left: readonly string[] };
 
 /** How the load client is started. */
 export interface LoadSettings {

@@ -91,7 +91,8 @@ process.on("message", async (message: ToServer) => {
     case "close": {
       server.close();
       const { left } = await meter.close({ deadlineMs: 10_000 });
-      tell({ kind: "closed", left: left.length });
+      const known = left.map(({ redemptionId, status }) => `${redemptionId} ${status}`);
+      tell({ kind: "closed", left: known });
       process.disconnect();
       server.closeAllConnections();
     }

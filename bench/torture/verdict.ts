@@ -65,6 +65,7 @@ export function judge(
     none("every delivered response is charged, refused or listed", seen.deliveredUncharged),
     most("nothing waits in the end", settled.waiting, 0),
     most("servers whose flush() waits for what is settled", settled.unflushed, 0),
+    none("redemptions of whose outcome a server never heard", settled.unheard),
     most("at each death no more on the wire than allowed", mostOnWire, world.concurrency),
     ...(fleet
       ? // The other process may take over before this one looks.

@@ -95,6 +95,8 @@ export interface Settled {
   readonly waiting: number;
   /** Servers that wait for an outcome although nothing waits in the journal. */
   readonly unflushed: number;
+  /** Redemptions that servers waited for in vain, with what they and the journal knew of them. */
+  readonly unheard: readonly string[];
   readonly settledAfterMs: number;
   /**
    * How many charges the ledger and its connections can have left open: answers that say nothing,
@@ -207,14 +209,24 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     const flushed = await Promise.all([...running].map(isFlushed));
     const waiting = await untilNothingWaits(began + withinMs);
     const settledAfterMs = monotonicMs() - began;
-    for (const server of running) server.send({ kind: "close" });
+    const unheard: string[] = [];
+    for (const server of running) {
+      // Not awaited: a server that cannot close is seen by its end.
+      server.next("closed", 20_000).then(
+        ({ left }) => unheard.push(...left.map((known) => `${server.life}: ${known}`)),
+        () => {},
+      );
+      server.send({ kind: "close" });
+    }
     const ends = Promise.all([...running].map((server) => server.ended));
     await Promise.race([ends, sleep(20_000, undefined, { ref: false })]);
     const text = await readFile(requestsFile, "utf8").catch(() => "");
     const requests = text.split("\n").filter(Boolean);
+    const records = await journal.records();
+    const statusOf = new Map(records.map(({ redemptionId, status }) => [redemptionId, status]));
     const comparison = compare({
       requests: requests.map((line) => JSON.parse(line) as RequestSeen),
-      records: await journal.records(),
+      records,
       burns: ledger.burns(),
       deaths,
     });
@@ -222,6 +234,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       comparison,
       waiting,
       unflushed: flushed.filter((done) => !done).length,
+      unheard: unheard.map((known) => {
+        const [, id = ""] = known.split(" ");
+        return `${known} there, ${statusOf.get(id) ?? "nothing"} in the journal`;
+      }),
       settledAfterMs,
       warnings: [...complaints].filter((line) => /Warning:/.test(line)),
       leftOpen:

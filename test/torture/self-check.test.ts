@@ -67,7 +67,14 @@ function verdictOf(evidence: Partial<Evidence>, durability: "response" | "strict
     deaths: [kill],
     ...evidence,
   });
-  const quiet = { waiting: 0, unflushed: 0, settledAfterMs: 0, leftOpen: 0, warnings: [] };
+  const quiet = {
+    waiting: 0,
+    unflushed: 0,
+    unheard: [],
+    settledAfterMs: 0,
+    leftOpen: 0,
+    warnings: [],
+  };
   const settled = { ...quiet, comparison };
   const world = { options: options({ durability }), deaths: [kill], concurrency: 16 };
   return judge("synthetic", settled, world)
