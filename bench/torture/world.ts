@@ -110,11 +110,11 @@ export interface Settled {
 const hourMs = 3_600_000;
 
 /**
- * Milliseconds in which a server hears of what its journal knows. It looks every second, and in a fleet
- * reads a thousand of those that its peers may have sent.
+ * Milliseconds in which a server hears of what its journal knows: it looks every second. With PostgreSQL a
+ * statement that gets no answer is given up after 30 seconds, and then it looks again.
  */
 const flushMs = 10_000;
-const fleetFlushMs = 30_000;
+const fleetFlushMs = 60_000;
 
 const words = { exit: "exit", exception: "throw", worker: "end-worker" } as const;
 
