@@ -9,10 +9,11 @@ import { CreditMeterError, type RefusalCode } from "../errors.ts";
 import type { Guard } from "../guard/guard.ts";
 import type { Hold, Turned } from "../guard/hold.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
-import { type ProofVerdict, spentBy, type VerifyProof } from "../guard/proofs.ts";
+import type { ProofVerdict, VerifyProof } from "../guard/proofs.ts";
 import type { Redemptions } from "../redeemer/redemptions.ts";
 import type { Payment, Redemption } from "../redemption.ts";
 import { notedUsage } from "../usage/usage.ts";
+import { type Admission, createRemember, type Refusal, refusalOf } from "./admission.ts";
 import { type Delivery, watchDelivery } from "./delivery.ts";
 import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
 import {
@@ -79,21 +80,6 @@ interface Metered {
   route: PricedRoute;
 }
 
-/** A payment that may pass. */
-interface Admission {
-  readonly payment: Payment;
-  readonly hold: Hold;
-  readonly verdict: ProofVerdict | undefined;
-  readonly plans: readonly string[] | undefined;
-}
-
-/** What a request is told that may not pass. */
-interface Refusal {
-  readonly code: RefusalCode;
-  readonly detail: string;
-  readonly balance?: number;
-}
-
 /** Registered, so that two copies of this package on one request see each other. */
 const meteredKey = Symbol.for("express-credit-meter.metered");
 
@@ -116,6 +102,7 @@ export interface Meter {
 
 export function createMeter(parts: MeterParts): Meter {
   const { redemptions, guard } = parts;
+  const remember = createRemember(parts);
   const self = {};
   let setupChecked = false;
 
@@ -205,11 +192,26 @@ export function createMeter(parts: MeterParts): Meter {
               const detail = "The proof of the payment is not valid for its holder and plan.";
               return refuse(req, res, next, "proof-invalid", detail, offer);
             }
-            whenReady(guard.admit(payment, holdOf(route)), next, (admitted) => {
-              if ("code" in admitted) {
-                return turnAway(req, res, next, admitted, verdict !== undefined, offer);
-              }
-              enter(req, res, next, { payment, hold: admitted, verdict, plans }, route, label);
+            const turn = (turned: Turned) =>
+              turnBack(req, res, next, refusalOf(turned, verdict !== undefined), offer);
+            const credits = holdOf(route);
+            whenReady(guard.admit(payment, credits), next, (admitted) => {
+              if ("code" in admitted) return turn(admitted);
+              const go = (hold: Hold, agreement: Agreement | undefined) => {
+                const admission = { payment, verdict, plans, hold, agreement };
+                enter(req, res, next, admission, route, label);
+              };
+              const agreeing = parts.x402?.agree(req, payment, plans ?? [], credits);
+              if (!isPromise(agreeing)) return go(admitted, agreeing);
+              // Anybody can name a holder: until the ledger has verified the token, nothing is set aside.
+              admitted.end();
+              whenReady(agreeing, next, (agreement) => {
+                if ("code" in agreement) return turnBack(req, res, next, agreement, offer);
+                whenReady(guard.admit(payment, credits), next, (hold) => {
+                  if ("code" in hold) return turn(hold);
+                  go(hold, agreement);
+                });
+              });
             });
           });
         });
@@ -241,19 +243,8 @@ export function createMeter(parts: MeterParts): Meter {
         return next();
       }
       const { isVerified, plans } = metered;
-      turnAway(req, res, next, turned, isVerified, knownOf(route, plans));
+      turnBack(req, res, next, refusalOf(turned, isVerified), knownOf(route, plans));
     });
-  }
-
-  function turnAway(
-    req: Request,
-    res: Response,
-    next: NextFunction,
-    turned: Turned,
-    isVerified: boolean,
-    known: Known,
-  ) {
-    turnBack(req, res, next, refusalOf(turned, isVerified), known);
   }
 
   function turnBack(
@@ -289,14 +280,14 @@ export function createMeter(parts: MeterParts): Meter {
       return refuse(req, res, next, opened, fullDetails[opened], known);
     }
     const shared = hold.share(opened.redemptionId);
-    const agreement = agree(req, admission);
-    if (!parts.strict && !parts.singleUse && !shared && !isPromise(agreement)) {
-      // Only what is asked of the ledger is refused.
-      if (agreement && "terms" in agreement) redemptions.agree(opened, agreement.terms);
+    const { agreement } = admission;
+    if (agreement) redemptions.agree(opened, agreement.terms);
+    const waits = parts.strict || parts.singleUse || shared || agreement?.agentRequestId;
+    if (!waits) {
       admit(req, res, opened, admission, route);
       return next();
     }
-    remembered(opened, admission, shared, agreement).then((became) => {
+    remember(opened, admission, shared).then((became) => {
       if (became === "remembered" && !isOver()) {
         admit(req, res, opened, admission, route);
         return next();
@@ -312,45 +303,6 @@ export function createMeter(parts: MeterParts): Meter {
       redemptions.withdraw(opened);
       turnBack(req, res, next, became, known);
     }, next);
-  }
-
-  /** With x402: what the settlement is made with, once the ledger has verified the token. */
-  function agree(req: Request, { payment, plans = [], hold }: Admission) {
-    return parts.x402?.agree(req, payment, plans, hold.credits());
-  }
-
-  /** Waits, for a while, until the journal has what it must have before the handler runs. */
-  async function remembered(
-    redemption: Redemption,
-    { payment, verdict }: Admission,
-    shared: Promise<Turned | undefined> | undefined,
-    agreeing: Agreement | Promise<Agreement> | undefined,
-  ): Promise<"remembered" | "late" | Refusal> {
-    const until = performance.now() + parts.journalWaitMs;
-    const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
-    // All at once: a request waits for the slowest answer. They fail where the journal does not answer, or
-    // the meter is being closed.
-    const reserve = (proof: string) =>
-      inTime(redemptions.reserve(redemption, proof).catch(() => "late" as const));
-    const reserved = parts.singleUse ? reserve(spentBy(payment, verdict)) : true;
-    const all = await inTime(
-      Promise.all([reserved, shared, agreeing]).catch(() => "late" as const),
-    );
-    if (all === "late" || all[0] === "late") return "late";
-    const [isOurs, turned, agreement] = all;
-    if (!isOurs) return proofSpent;
-    if (turned) return refusalOf(turned, verdict !== undefined);
-    if (agreement && "code" in agreement) return agreement;
-    if (agreement) {
-      const { terms, agentRequestId } = agreement;
-      redemptions.agree(redemption, terms);
-      // Two settlements under one id would be one burn.
-      const isNew = agentRequestId === null || (await reserve(`x402 ${agentRequestId}`));
-      if (isNew === "late") return "late";
-      if (!isNew) return requestIdRepeated;
-    }
-    if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
-    return "remembered";
   }
 
   /** Why nothing is admitted while there is no room. */
@@ -419,32 +371,6 @@ const fullDetails = {
   closing: "This server is shutting down. Try again; another one will answer.",
 } as const;
 
-const turnedDetails: Record<Turned["code"], string> = {
-  "insufficient-credits":
-    "The holder has too few credits free for this request. Buy more, or wait for requests under way.",
-  "holder-blocked":
-    "The ledger refused a charge of this holder. Make sure that the proof is valid, and try again later.",
-  "exposure-reached":
-    "Too much is unpaid while the ledger does not tell this holder's balance. Try again when it was charged.",
-  "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
-};
-
-const proofSpent: Refusal = {
-  code: "proof-spent",
-  detail: "This proof has paid for a request before. Make a new one for each request.",
-};
-
-const requestIdRepeated: Refusal = {
-  code: "request-id-repeated",
-  detail: "The ledger gave this request an id that another request has. Send it again.",
-};
-
-/** Somebody who only knows an address must not learn what its holder has. */
-function refusalOf({ code, balance }: Turned, isVerified: boolean): Refusal {
-  const detail = turnedDetails[code];
-  return isVerified && balance !== undefined ? { code, detail, balance } : { code, detail };
-}
-
 /** A price that reads the response must hear it from the start. */
 function watch({ price }: PricedRoute, res: Response): void {
   if (typeof price === "function") price.watch?.(res);
@@ -453,17 +379,6 @@ function watch({ price }: PricedRoute, res: Response): void {
 /** What a request puts on hold, in credits. */
 export function holdOf({ price, hold }: PricedRoute): number {
   return typeof price === "number" ? price : (hold ?? 0);
-}
-
-/** Waits for the work, so many milliseconds at the most. */
-async function orLate<Value>(work: Promise<Value>, waitMs: number): Promise<Value | "late"> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<"late">((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, waitMs), "late");
-  });
-  const first = await Promise.race([work, late]);
-  clearTimeout(timer);
-  return first;
 }
 
 function knownOf(route: PricedRoute, plans: readonly string[] | undefined): Known {

@@ -32,6 +32,36 @@ export function createNews(journal: Journal, isOurs: (redemptionId: string) => b
     if (followed.size > maxFollowed) dropOldest(followed, maxFollowed / 8);
   }
 
+  async function readSome(): Promise<Told[]> {
+    const ids: string[] = [];
+    for (const id of followed.keys()) {
+      if (ids.length === readAtOnce) break;
+      if (!isOurs(id)) ids.push(id);
+    }
+    if (ids.length === 0) return [];
+    const records = new Map(
+      (await journal.read(ids)).map((record) => [record.redemptionId, record]),
+    );
+    const changes: Told[] = [];
+    for (const id of ids) {
+      const known = followed.get(id);
+      // Settled, or taken for sending, by this process while the journal was read.
+      if (known === undefined || isOurs(id)) continue;
+      const record = records.get(id);
+      if (!record) {
+        followed.delete(id);
+        continue;
+      }
+      follow(id, record.status);
+      // That another process sends it is no news: what comes of it is.
+      const cameBack = known === "unresolved" && record.status !== known;
+      if (cameBack || (isEnd(record.status) && record.status !== known)) {
+        changes.push(newsOf(record));
+      }
+    }
+    return changes;
+  }
+
   return {
     follow,
     know(redemptionId, status) {
@@ -39,31 +69,12 @@ export function createNews(journal: Journal, isOurs: (redemptionId: string) => b
     },
 
     async hear() {
-      const ids: string[] = [];
-      for (const id of followed.keys()) {
-        if (ids.length === readAtOnce) break;
-        if (!isOurs(id)) ids.push(id);
-      }
-      if (ids.length === 0) return [];
-      const records = new Map(
-        (await journal.read(ids)).map((record) => [record.redemptionId, record]),
-      );
       const changes: Told[] = [];
-      for (const id of ids) {
-        const known = followed.get(id);
-        // Settled, or taken for sending, by this process while the journal was read.
-        if (known === undefined || isOurs(id)) continue;
-        const record = records.get(id);
-        if (!record) {
-          followed.delete(id);
-          continue;
-        }
-        follow(id, record.status);
-        // That another process sends it is no news: what comes of it is.
-        const cameBack = known === "unresolved" && record.status !== known;
-        if (cameBack || (isEnd(record.status) && record.status !== known)) {
-          changes.push(newsOf(record));
-        }
+      // Where some have changed, there may be more than one look reads: it must not fall behind.
+      for (let reads = 0; reads < maxFollowed / readAtOnce; reads += 1) {
+        const some = await readSome();
+        changes.push(...some);
+        if (some.length === 0) break;
       }
       return changes;
     },

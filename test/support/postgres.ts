@@ -1,5 +1,5 @@
 /**
- * A real PostgreSQL for tests: the one that `TEST_DATABASE_URL` names, or one from packages that lives
+ * A real PostgreSQL for tests, examples and benches: the one that `TEST_DATABASE_URL` names, or one from packages that lives
  * in a temporary folder and ends with the tests.
  */
 
@@ -23,8 +23,8 @@ export interface TestPostgres {
   stop(): Promise<void>;
 }
 
-export async function startPostgres(): Promise<TestPostgres> {
-  const given = process.env.TEST_DATABASE_URL;
+/** @param given the one to use; without it, one from packages is started */
+export async function startPostgres(given = process.env.TEST_DATABASE_URL): Promise<TestPostgres> {
   if (given) return { url: given, restart: undefined, stop: async () => {} };
   linkLibraries();
   const folder = await mkdtemp(path.join(tmpdir(), "postgres-"));

@@ -33,14 +33,18 @@ export interface X402Options {
   readonly ask: (question: VerifyQuestion) => Promise<Verification>;
 }
 
-/** What a settlement is made with, or why the request may not pass. */
-export type Agreement =
-  | {
-      readonly terms: Terms;
-      /** Under which the ledger settles once. Null: it gave none. */
-      readonly agentRequestId: string | null;
-    }
-  | { readonly code: RefusalCode; readonly detail: string };
+/** What a settlement is made with. */
+export interface Agreement {
+  readonly terms: Terms;
+  /** Under which the ledger settles once. Null: it gave none. */
+  readonly agentRequestId: string | null;
+}
+
+/** Why a token does not pay. */
+interface NoAgreement {
+  readonly code: RefusalCode;
+  readonly detail: string;
+}
 
 export interface X402 {
   read(req: Request): PaymentReading;
@@ -52,7 +56,7 @@ export interface X402 {
     payment: Payment,
     plans: readonly string[],
     credits: number,
-  ): Agreement | Promise<Agreement>;
+  ): Agreement | Promise<Agreement | NoAgreement>;
 }
 
 /** Tokens that the ledger is asked about at once; each has a socket of its own, and others wait. */
@@ -118,7 +122,7 @@ export function createX402(options: X402Options): X402 {
       const question = { paymentRequired, x402AccessToken, maxAmount: credits };
       return questions
         .ask(() => options.ask(question))
-        .then((verification): Agreement => {
+        .then((verification): Agreement | NoAgreement => {
           if (verification?.status === "valid") {
             const { payer, agentRequestId } = verification;
             // The guard has counted it against the holder that the token names.
@@ -139,10 +143,7 @@ const otherPayer = {
   detail: "The access token names another holder than the ledger. Ask for a new one.",
 } as const;
 
-function refusalOf({
-  reason,
-  message,
-}: Extract<Verification, { status: "invalid" }>): Extract<Agreement, { code: unknown }> {
+function refusalOf({ reason, message }: Extract<Verification, { status: "invalid" }>): NoAgreement {
   const code = reason === "insufficient-credits" ? reason : "proof-invalid";
   return { code, detail: `The ledger does not accept this payment: ${message}` };
 }
