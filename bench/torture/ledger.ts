@@ -144,6 +144,10 @@ export function faultsOf(mode: LedgerMode): FaultRates {
     "close-after-applying": 0.01,
     // A ledger that honours ids and refuses one that it has burned contradicts itself: whoever asked
     // again could only believe it.
-    ...(mode === "ignore" && { "refuse-before-applying": { rate: 0.004, status: 402 } }),
+    ...(mode === "ignore" && {
+      // For want of credits, which a balance disproves. A token that was refused would block its holder for
+      // the rest of the run.
+      "refuse-before-applying": { rate: 0.004, status: 402, code: "BCK.CREDITS.0003" },
+    }),
   };
 }
