@@ -5,7 +5,7 @@ import { createRequests } from "../../bench/fuzz/requests.ts";
 import { burnsAgree, runFuzz } from "../../bench/fuzz/run.ts";
 
 const seed = 20_261_122;
-const requests = 20_000;
+const requests = 10_000;
 
 test("the same seed draws the same requests", () => {
   const [one, other] = [createRequests(seed), createRequests(seed)];

@@ -250,7 +250,7 @@ export function describeHolds(open: () => Promise<Opened>): void {
           }
           await journal.close("one");
         }),
-        { numRuns: 30 },
+        { numRuns: 20 },
       );
     });
   });
