@@ -243,8 +243,8 @@ export const migrations: readonly ((s: string) => string)[] = [
     one record;
     known record;
     holder text;
-    held numeric;
-    elsewhere numeric;
+    own numeric;
+    others numeric;
     exposure numeric;
     is_held boolean;
   begin
@@ -267,12 +267,17 @@ export const migrations: readonly ((s: string) => string)[] = [
     loop
       if holder is distinct from one.holder_key then
         holder := one.holder_key;
-        select * into known from ${s}.account(holder);
+        -- In one statement, which sees one moment: a hold becomes a record in one commit, and between two
+        -- statements it would be neither. Only who has the lock adds to the holds.
+        select a.*, h.held, h.elsewhere into known
+        from ${s}.account(holder) as a, (
+          select coalesce(sum(credits), 0) as held,
+            coalesce(sum(credits) filter (where owner <> asker), 0) as elsewhere
+          from ${s}.holds where holder_key = holder and owner is not null) as h;
       end if;
-      select coalesce(sum(h.credits), 0), coalesce(sum(h.credits) filter (where h.owner <> asker), 0)
-        into held, elsewhere
-        from ${s}.holds as h
-        where h.holder_key = holder and h.owner is not null and h.redemption_id <> one.redemption_id;
+      select coalesce(sum(credits), 0) into own from ${s}.holds
+        where redemption_id = one.redemption_id and owner is not null;
+      others := known.held - own;
       exposure := null;
       if one.total is null then
         select coalesce(sum(h.credits), 0) into exposure from ${s}.holds as h
@@ -282,8 +287,8 @@ export const migrations: readonly ((s: string) => string)[] = [
       is_held := (known.broke is null or known.broke is not distinct from one.broke)
         and (known.otherwise is null or known.otherwise is not distinct from one.otherwise)
         and case when one.total is not null
-          then known.spent + known.unsettled + held + one.credits <= one.total
-          else known.unsettled + known.doubtful + held + one.credits <= one.credit_line
+          then known.spent + known.unsettled + others + one.credits <= one.total
+          else known.unsettled + known.doubtful + others + one.credits <= one.credit_line
             and exposure + one.credits <= one.max_exposure
         end;
       if is_held then
@@ -295,10 +300,11 @@ export const migrations: readonly ((s: string) => string)[] = [
         on conflict (redemption_id) do update set
           credits = excluded.credits, on_credit = excluded.on_credit;
         is_held := found;
+        if is_held then known.held := others + one.credits; end if;
       end if;
       return next jsonb_build_object(
-        'n', one.n, 'is_held', is_held, 'elsewhere', elsewhere, 'exposure', exposure,
-        'account', to_jsonb(known));
+        'n', one.n, 'is_held', is_held, 'elsewhere', known.elsewhere, 'exposure', exposure,
+        'account', to_jsonb(known) - 'held' - 'elsewhere');
     end loop;
   end $$;
   `,

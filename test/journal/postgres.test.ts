@@ -298,6 +298,36 @@ describe("several connections to one PostgreSQL", () => {
     expect([held(0), held(1), held(2)]).toEqual([6, 5, 5]);
   });
 
+  test("see a hold or its charge at every moment, while the one becomes the other", async () => {
+    const { journal, schema } = openSchema();
+    const journals = [journal, ...Array.from({ length: 3 }, () => openSchema(schema).journal)];
+    const refused = { credits: null, otherwise: null };
+    const holder = { planId: "1059", holderAddress: "0xA11ce" };
+    const total = 100;
+    let held = 0;
+    const missed: number[] = [];
+    await Promise.all(
+      Array.from({ length: 12 }, async (_, worker) => {
+        const mine = journals[worker % 4] ?? journal;
+        for (let turn = 0; turn < 25; turn += 1) {
+          const redemptionId = `${worker} ${turn}`;
+          const asked = { redemptionId, ...holder, credits: 1, within: { total }, refused };
+          const before = held;
+          const [answer] = await mine.hold(`o${worker}`, [asked]);
+          if (!answer) throw new Error("no answer");
+          // Whoever asks has nothing on hold themselves.
+          const seen = answer.account.unsettled + answer.elsewhere;
+          if (seen < before) missed.push(before - seen);
+          if (!answer.isHeld) continue;
+          held += 1;
+          await commit(mine, { owner: `o${worker}`, append: [entry(redemptionId, { amount: 1 })] });
+        }
+      }),
+    );
+    expect(missed).toEqual([]);
+    expect(held).toBe(total);
+  });
+
   test("take what another is not just taking", async () => {
     const { journal, schema } = openSchema();
     await commit(journal, { append: ["a", "b", "c"].map((id) => entry(id)) });
