@@ -43,7 +43,7 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
       questions += 1;
       return {
         balance: { told: true, amount: 1_000_000 },
-        spentBefore: 0,
+        spentBefore: null,
         account: {
           ...{ unsettled: 0, doubtful: 0, spent: 0, onWire: 0 },
           refused: { credits: null, otherwise: null },

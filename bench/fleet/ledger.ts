@@ -1,7 +1,7 @@
 /** The ledger, in a process of its own: it must not be in the way of what is measured. */
 
 import { createLedger } from "../../dist/ledger/index.js";
-import { holders, plan as planId } from "./charges.ts";
+import { holders, plan as planId } from "../charges.ts";
 import type { FromLedger } from "./messages.ts";
 
 const delayMs = Number(process.argv[2] ? JSON.parse(process.argv[2]) : 0);

@@ -7,7 +7,7 @@ import type { Journal } from "../../dist/journal/journal.js";
 import { openPostgresJournal } from "../../dist/journal/postgres.js";
 import type { Outcome } from "../../dist/redeemer/door.js";
 import { openThread } from "../../dist/redeemer/thread.js";
-import { anyHolder, entry, holders, holdOf, submission } from "./charges.ts";
+import { anyHolder, entry, holders, holdOf, submission } from "../charges.ts";
 import type { FromMember, MemberSettings, Part, ToMember } from "./messages.ts";
 
 const settings = JSON.parse(process.argv[2] ?? "") as MemberSettings;
@@ -56,7 +56,7 @@ async function timed(turn: (journal: Journal, owner: string) => Promise<number>)
 }
 
 async function append(journal: Journal, owner: string): Promise<number> {
-  const append = Array.from({ length: batchRecords }, entry);
+  const append = Array.from({ length: batchRecords }, () => entry(anyHolder()));
   await journal.commit({ owner, now: Date.now(), append, settle: [] });
   return batchRecords;
 }
@@ -138,7 +138,7 @@ async function redeem() {
     const [redemptionId, holder] = [randomUUID(), anyHolder()];
     const { isHeld } = await door.ask("hold", holdOf(redemptionId, holder));
     if (!isHeld) throw new Error("A hold was refused.");
-    door.submit([submission(redemptionId, holder)]);
+    door.submit([submission(holder, redemptionId)]);
   }
 
   let toldOf = 0;

@@ -7,14 +7,14 @@ import type { AddressInfo } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep, setImmediate as tick } from "node:timers/promises";
 import type { EngineSettings } from "../../dist/engine.js";
-import type { Entry, Journal } from "../../dist/journal/journal.js";
+import type { Journal } from "../../dist/journal/journal.js";
 import { openSqliteJournal } from "../../dist/journal/sqlite.js";
-import type { Outcome, Submission } from "../../dist/redeemer/door.js";
+import type { Outcome } from "../../dist/redeemer/door.js";
 import { openThread } from "../../dist/redeemer/thread.js";
+import { entry, holders, submission } from "../charges.ts";
 
 const [name, file, count] = process.argv.slice(2) as [string, string, string];
-const proof = `0x${"5e".repeat(65)}`;
-const holder = (index: number) => `0x${(index % 1_000).toString(16).padStart(40, "0")}`;
+const holder = (index: number) => holders[index % holders.length] ?? "";
 const worker = new URL("../../dist/worker.js", import.meta.url);
 
 function settings(baseUrl: string): EngineSettings {
@@ -33,32 +33,6 @@ function settings(baseUrl: string): EngineSettings {
     idempotentMs: null,
     retentionMs: 86_400_000,
   };
-}
-
-function submission(index: number): Submission {
-  return {
-    redemptionId: randomUUID(),
-    status: "pending",
-    planId: "105906633592154016712415751065229",
-    holderAddress: holder(index),
-    proof,
-    route: "POST /v1/chat/completions",
-    environment: "test",
-    amount: 5,
-    hold: 0,
-    usage: null,
-    error: null,
-    repeatable: true,
-    expiresAt: null,
-    admittedAt: Date.now(),
-  };
-}
-
-function entry(index: number): Entry {
-  const { proof: _proof, ...rest } = submission(index);
-  const { planId, holderAddress, amount } = rest;
-  const body = JSON.stringify({ planId, holderAddress, amount, proof });
-  return { ...rest, status: "pending", proof: null, body };
 }
 
 function open(baseUrl: string, tell: (outcome: Outcome) => void) {
@@ -101,7 +75,7 @@ async function append() {
   while (accepted < total) {
     // As finished responses come: some in each turn of the loop, and no more than fit in memory.
     for (let some = 0; some < 8 && submitted < total && submitted - accepted < 4_096; some += 1) {
-      door.submit([submission(submitted)]);
+      door.submit([submission(holder(submitted))]);
       submitted += 1;
     }
     await tick();
@@ -125,7 +99,7 @@ async function latency() {
   const end = performance.now() + Number(count);
   for (let index = 0; performance.now() < end; index += 1) {
     const before = performance.now();
-    await journal.commit({ owner, now: Date.now(), append: [entry(index)], settle: [] });
+    await journal.commit({ owner, now: Date.now(), append: [entry(holder(index))], settle: [] });
     took.push(performance.now() - before);
     await sleep(2);
   }
@@ -139,7 +113,7 @@ async function fill() {
   const total = Number(count);
   for (let index = 0; index < total; index += 1_000) {
     const append = Array.from({ length: Math.min(1_000, total - index) }, (_, at) =>
-      entry(index + at),
+      entry(holder(index + at)),
     );
     await journal.commit({ owner, now: Date.now(), append, settle: [] });
   }

@@ -1,9 +1,9 @@
 /** What is written and held: as an API with a thousand buyers would. */
 
 import { randomUUID } from "node:crypto";
-import type { HoldAsked } from "../../dist/account.js";
-import type { Entry } from "../../dist/journal/journal.js";
-import type { Submission } from "../../dist/redeemer/door.js";
+import type { HoldAsked } from "../dist/account.js";
+import type { Entry } from "../dist/journal/journal.js";
+import type { Submission } from "../dist/redeemer/door.js";
 
 export const plan = "105906633592154016712415751065229";
 export const holders = Array.from(
@@ -17,7 +17,7 @@ export function anyHolder(): string {
   return holders[Math.floor(Math.random() * holders.length)] ?? "";
 }
 
-export function submission(redemptionId: string, holderAddress: string): Submission {
+export function submission(holderAddress: string, redemptionId: string = randomUUID()): Submission {
   return {
     redemptionId,
     status: "pending",
@@ -36,9 +36,9 @@ export function submission(redemptionId: string, holderAddress: string): Submiss
   };
 }
 
-export function entry(): Entry {
-  const { proof: _, ...rest } = submission(randomUUID(), anyHolder());
-  const { planId, holderAddress, amount } = rest;
+export function entry(holderAddress: string): Entry {
+  const { proof: _, ...rest } = submission(holderAddress);
+  const { planId, amount } = rest;
   const body = JSON.stringify({ planId, holderAddress, amount, proof });
   return { ...rest, status: "pending", proof: null, body };
 }
