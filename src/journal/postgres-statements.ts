@@ -185,33 +185,29 @@ export function createStatements(s: string) {
     )
     select * from taken left join ${s}.secrets using (seq)`;
 
-  const sumUp = `
+  /** Rows of differences become one for each holder. */
+  const sumUpOf = (table: string, sums: string) => `
     with gone as (
-      delete from ${s}.debts where ctid = any (array(
-        select ctid from ${s}.debts
+      delete from ${s}.${table} where ctid = any (array(
+        select ctid from ${s}.${table}
         where holder_key in (
-          select holder_key from ${s}.debts group by holder_key having count(*) > 1 limit 1000)
+          select holder_key from ${s}.${table} group by holder_key having count(*) > 1 limit 1000)
         limit 100000 for update skip locked))
       returning *
     )
-    insert into ${s}.debts
-    select * from (
+    insert into ${s}.${table} ${sums}`;
+  const sumUp = sumUpOf(
+    "debts",
+    `select * from (
       select holder_key, sum(unsettled) as unsettled, sum(doubtful) as doubtful,
         sum(pending) as pending, sum(bytes) as bytes
       from gone group by holder_key) as sums
-    where unsettled <> 0 or doubtful <> 0 or pending <> 0 or bytes <> 0`;
-
-  const sumUpSpent = `
-    with gone as (
-      delete from ${s}.spent where ctid = any (array(
-        select ctid from ${s}.spent
-        where holder_key in (
-          select holder_key from ${s}.spent group by holder_key having count(*) > 1 limit 1000)
-        limit 100000 for update skip locked))
-      returning *
-    )
-    insert into ${s}.spent
-    select holder_key, sum(credits), max(at) from gone group by holder_key`;
+    where unsettled <> 0 or doubtful <> 0 or pending <> 0 or bytes <> 0`,
+  );
+  const sumUpSpent = sumUpOf(
+    "spent",
+    "select holder_key, sum(credits), max(at) from gone group by holder_key",
+  );
   const ago = (ms: number) => `(extract(epoch from clock_timestamp()) * 1000)::bigint - ${ms}`;
   const forgetSpent = `
     delete from ${s}.spent as old where at < ${ago(spentKeptMs)} and not exists (

@@ -183,39 +183,7 @@ function createJournal(
   /** Nothing is opened any more; returns what was. */
   shut: () => Promise<Store | undefined>,
 ): Journal {
-  const {
-    records,
-    append,
-    reserve,
-    reservedBy,
-    settle,
-    makeReady,
-    take,
-    oldestOf,
-    takeThis,
-    sumUp,
-    sumUpSpent,
-    forgetSpent,
-    forgetHolds,
-    totals,
-    account,
-    hold,
-    release,
-    releaseAll,
-    balanceBefore,
-    beat,
-    dismiss,
-    lost,
-    unconfirmed,
-    sendAgain,
-    dismissIdle,
-    decide,
-    keep,
-    addAct,
-    actsOf,
-    pruneProofs,
-    prune,
-  } = createStatements(s);
+  const sql = createStatements(s);
   const processName = thisProcess();
   /** The holder whose record was taken last: the next claim goes on behind it. */
   let cursor = "";
@@ -235,7 +203,7 @@ function createJournal(
   async function appendAll(query: Query, batch: Batch) {
     const rows = batch.append.map((entry) => rowOf(entry, batch));
     for (const some of rounds(rows, (row) => row.redemption_id)) {
-      await query(append, [JSON.stringify(some.map((row, n) => ({ ...row, n }))), batch.now]);
+      await query(sql.append, [JSON.stringify(some.map((row, n) => ({ ...row, n }))), batch.now]);
     }
   }
 
@@ -251,8 +219,8 @@ function createJournal(
       redemption_id: text(redemptionId),
       digest: createHmac("sha256", digestKey).update(proof).digest("base64"),
     }));
-    await query(reserve, [JSON.stringify(rows), now]);
-    const found = await query<{ digest: string; redemption_id: string }>(reservedBy, [
+    await query(sql.reserve, [JSON.stringify(rows), now]);
+    const found = await query<{ digest: string; redemption_id: string }>(sql.reservedBy, [
       rows.map(({ digest }) => digest),
     ]);
     const ids = new Map(found.map((row) => [row.digest, row.redemption_id]));
@@ -263,7 +231,7 @@ function createJournal(
     const rows = settlements.map((settlement, n) => ({ n, ...columnsOf(settlement) }));
     const applied = new Set<number>();
     for (const some of rounds(rows, ({ id }) => id)) {
-      const found = await query<{ id: string }>(settle, [JSON.stringify(some), owner, now]);
+      const found = await query<{ id: string }>(sql.settle, [JSON.stringify(some), owner, now]);
       const ids = new Set(found.map(({ id }) => id));
       for (const { n, id } of some) if (ids.has(id)) applied.add(n);
     }
@@ -274,13 +242,13 @@ function createJournal(
   async function claimSome(query: Query, claim: Claim, { owner, now }: Batch): Promise<Claimed[]> {
     const { limit, perHolder, avoid = null } = claim;
     if (limit <= 0) return [];
-    await query(makeReady, [now, now + longestWaitMs]);
+    await query(sql.makeReady, [now, now + longestWaitMs]);
     const claimed: Claimed[] = [];
     const missed: number[] = [];
     for (let look = 0; look < looksAgain && claimed.length < limit; look += 1) {
       const wanted = limit - claimed.length;
       const values = [owner, now, cursor, wanted, perHolder, avoid && text(avoid), missed];
-      const rows = await query<ClaimedRow | { seq: number; redemption_id: null }>(take, values);
+      const rows = await query<ClaimedRow | { seq: number; redemption_id: null }>(sql.take, values);
       const taken = rows.filter((row): row is ClaimedRow => row.redemption_id !== null);
       claimed.push(...taken.map(claimedOf));
       cursor = taken.at(-1)?.holder_key ?? cursor;
@@ -288,9 +256,9 @@ function createJournal(
       missed.push(...rows.filter((row) => row.redemption_id === null).map(({ seq }) => seq));
     }
     if (claimed.length > 0 || avoid === null) return claimed;
-    const [due] = await query<{ seq: number }>(oldestOf, [text(avoid), owner, perHolder]);
+    const [due] = await query<{ seq: number }>(sql.oldestOf, [text(avoid), owner, perHolder]);
     if (!due) return [];
-    return (await query<ClaimedRow>(takeThis, [owner, now, due.seq])).map(claimedOf);
+    return (await query<ClaimedRow>(sql.takeThis, [owner, now, due.seq])).map(claimedOf);
   }
 
   return {
@@ -307,21 +275,23 @@ function createJournal(
       commits += 1;
       // Nothing waits for it, and what fails is done by the next.
       if (commits % sumUpAfter === 0) {
-        for (const statement of [sumUp, sumUpSpent]) query(statement).catch(() => {});
+        for (const statement of [sql.sumUp, sql.sumUpSpent]) query(statement).catch(() => {});
       }
       return committed;
     },
 
     async read(ids) {
       const { query } = await store();
-      const rows = await query<Row>(`${records} where redemption_id = any($1)`, [ids.map(text)]);
+      const rows = await query<Row>(`${sql.records} where redemption_id = any($1)`, [
+        ids.map(text),
+      ]);
       return rows.map(recordOf);
     },
 
     async list({ status, holderAddress, after = 0, limit }) {
       const { query } = await store();
       const rows = await query<Row>(
-        `${records} where seq > $1 and ($2::text is null or status = $2)
+        `${sql.records} where seq > $1 and ($2::text is null or status = $2)
           and ($3::text is null or substr(holder_key, length(plan_id) + 2) = $3)
           order by seq limit $4`,
         [
@@ -348,7 +318,7 @@ function createJournal(
           oldest: number | null;
           sending: number;
           unresolved: number;
-        }>(totals),
+        }>(sql.totals),
       );
       const { bytes, oldest, ...rest } = row;
       return { ...rest, pendingBytes: bytes, oldestPendingAt: oldest };
@@ -357,12 +327,12 @@ function createJournal(
     async account(planId, holderAddress) {
       const { query } = await store();
       const key = text(holderKeyOf(planId, holderAddress));
-      return accountOf(one(await query<AccountRow>(account, [key])));
+      return accountOf(one(await query<AccountRow>(sql.account, [key])));
     },
 
     async hold(owner, asked) {
       const { query } = await store();
-      const rows = await query<{ answer: HoldRow }>(hold, [
+      const rows = await query<{ answer: HoldRow }>(sql.hold, [
         JSON.stringify(asked.map(holdRowOf)),
         owner,
         processName,
@@ -377,12 +347,12 @@ function createJournal(
 
     async release(ids) {
       const { query } = await store();
-      await query(release, [ids.map(text)]);
+      await query(sql.release, [ids.map(text)]);
     },
 
     async balanceBefore({ redemptionId, planId, holderAddress, firstSentAt, changedAt }) {
       const { query } = await store();
-      const [row] = await query<{ amount: number | string; at: number }>(balanceBefore, [
+      const [row] = await query<{ amount: number | string; at: number }>(sql.balanceBefore, [
         text(holderKeyOf(planId, holderAddress)),
         firstSentAt ?? changedAt,
         text(redemptionId),
@@ -392,7 +362,7 @@ function createJournal(
 
     async beat(owner) {
       const { query } = await store();
-      const others = await query<{ owner: string; beat: number; process: string }>(beat, [
+      const others = await query<{ owner: string; beat: number; process: string }>(sql.beat, [
         owner,
         processName,
       ]);
@@ -402,13 +372,16 @@ function createJournal(
     async takeOver({ from, now, resendSince }) {
       const { transaction } = await store();
       return transaction(async (query) => {
-        const idsOf = async (sql: string, ...values: unknown[]) =>
-          (await query<{ id: string }>(sql, [from, now, ...values])).map(({ id }) => id);
+        const idsOf = async (statement: string, ...values: unknown[]) =>
+          (await query<{ id: string }>(statement, [from, now, ...values])).map(({ id }) => id);
         // First: it waits for a commit of that owner's that is under way, and sees what it took.
-        await query(dismiss, [from]);
-        await query(releaseAll, [from]);
-        const unresolved = [...(await idsOf(lost, resendSince)), ...(await idsOf(unconfirmed))];
-        return { unresolved, pending: await idsOf(sendAgain) };
+        await query(sql.dismiss, [from]);
+        await query(sql.releaseAll, [from]);
+        const unresolved = [
+          ...(await idsOf(sql.lost, resendSince)),
+          ...(await idsOf(sql.unconfirmed)),
+        ];
+        return { unresolved, pending: await idsOf(sql.sendAgain) };
       });
     },
 
@@ -417,19 +390,23 @@ function createJournal(
       const id = text(redemptionId);
       const decision = { act: act.act, ...decisionOf(act) };
       return transaction(async (query) => {
-        const [decided] = await query<{ seq: number }>(decide, [JSON.stringify(decision), id, at]);
+        const [decided] = await query<{ seq: number }>(sql.decide, [
+          JSON.stringify(decision),
+          id,
+          at,
+        ]);
         if (!decided) return undefined;
         const body = act.act === "supply" ? text(act.body) : null;
-        if (decision.status === "pending") await query(keep, [decided.seq, body]);
-        await query(addAct, [id, act.act, text(by), text(note), at, amountOf(act)]);
-        return recordOf(one(await query<Row>(`${records} where redemption_id = $1`, [id])));
+        if (decision.status === "pending") await query(sql.keep, [decided.seq, body]);
+        await query(sql.addAct, [id, act.act, text(by), text(note), at, amountOf(act)]);
+        return recordOf(one(await query<Row>(`${sql.records} where redemption_id = $1`, [id])));
       });
     },
 
     async acts(redemptionId) {
       const { query } = await store();
       const rows = await query<Omit<ActRecord, "redemptionId"> & { redemption_id: string }>(
-        actsOf,
+        sql.actsOf,
         [text(redemptionId)],
       );
       return rows.map(({ redemption_id, ...rest }) => ({ redemptionId: redemption_id, ...rest }));
@@ -437,25 +414,25 @@ function createJournal(
 
     async prune(before, limit) {
       const { query } = await store();
-      await query(pruneProofs, [before, limit]);
-      return (await query(prune, [before, limit])).length;
+      await query(sql.pruneProofs, [before, limit]);
+      return (await query(sql.prune, [before, limit])).length;
     },
 
     // What was deleted is taken out of the files by PostgreSQL's own VACUUM.
     async tidy() {
       const { query } = await store();
-      await query(sumUp);
-      await query(sumUpSpent);
-      await query(forgetSpent);
-      await query(forgetHolds);
+      await query(sql.sumUp);
+      await query(sql.sumUpSpent);
+      await query(sql.forgetSpent);
+      await query(sql.forgetHolds);
     },
 
     async close(owner) {
       const opened = await shut();
       if (!opened) return;
       // Where PostgreSQL is away, another takes the owner off the list.
-      await opened.query(releaseAll, [owner]).catch(() => {});
-      await opened.query(dismissIdle, [owner]).catch(() => {});
+      await opened.query(sql.releaseAll, [owner]).catch(() => {});
+      await opened.query(sql.dismissIdle, [owner]).catch(() => {});
       await opened.end().catch(() => {});
     },
   };
