@@ -43,8 +43,8 @@ export interface GuardOptions {
 export interface Known {
   /** Null where the ledger was not to be asked. */
   readonly balance: BalanceReading | null;
-  /** What the journal knew to be spent before the ledger was asked. */
-  readonly spentBefore: number;
+  /** What the journal knew to be spent before the ledger was asked; null where holds are not shared. */
+  readonly spentBefore: number | null;
   readonly account: Account;
 }
 
@@ -54,6 +54,7 @@ export interface GuardParts extends GuardOptions {
     planId: string;
     holderAddress: string;
     askLedger: boolean;
+    isShared: boolean;
   }) => Promise<Known>;
   /** Sets credits aside among all processes; undefined where holds are this process's own. */
   readonly share: ((asked: HoldAsked) => Promise<HoldAnswer>) | undefined;
@@ -211,7 +212,7 @@ export function createGuard(parts: GuardParts): Guard {
     const known = await questions.ask(() => {
       // When it is its turn: those before it may have found out that the ledger is away.
       askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
-      return parts.ask({ planId, holderAddress, askLedger });
+      return parts.ask({ planId, holderAddress, askLedger, isShared: parts.share !== undefined });
     });
     const now = elapsed();
     const balance = known?.balance;
@@ -219,7 +220,7 @@ export function createGuard(parts: GuardParts): Guard {
     alter(standing, () => {
       standing.isAway = isAway;
       if (known) load(standing, known.account, askedAt);
-      const asked = { at: askedAt, spent: parts.share && known ? known.spentBefore : spent };
+      const asked = { at: askedAt, spent: known?.spentBefore ?? spent };
       if (balance?.told) tellBalance(standing, balance.amount, asked, now);
       else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
     });

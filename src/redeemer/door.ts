@@ -86,14 +86,19 @@ export interface Questions {
   totals: { ask: Record<never, never>; answer: Totals };
   /**
    * What is known of a holder: by the ledger (null where it was not to be asked), and then by the
-   * journal, with all that was acknowledged before the answer.
+   * journal, with all that was acknowledged before the answer. `isShared`: others charge the holder, too.
    */
   account: {
-    ask: { readonly planId: string; readonly holderAddress: string; readonly askLedger: boolean };
+    ask: {
+      readonly planId: string;
+      readonly holderAddress: string;
+      readonly askLedger: boolean;
+      readonly isShared: boolean;
+    };
     answer: {
       readonly balance: BalanceReading | null;
-      /** Credits that the journal knew to be spent before the ledger was asked. */
-      readonly spentBefore: number;
+      /** Credits that the journal knew to be spent before the ledger was asked; null where not shared. */
+      readonly spentBefore: number | null;
       readonly account: Account;
     };
   };

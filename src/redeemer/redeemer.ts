@@ -245,14 +245,10 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
 
   const answers: Answers = {
     ...fromJournal,
-    async account({ planId, holderAddress, askLedger }) {
+    async account({ planId, holderAddress, askLedger, isShared }) {
       const read = () => exclusive(() => journal.account(planId, holderAddress));
-      if (!askLedger) {
-        const account = await read();
-        return { balance: null, spentBefore: account.spent, account };
-      }
-      const { spent: spentBefore } = await read();
-      const balance = await options.askBalance(planId, holderAddress);
+      const spentBefore = askLedger && isShared ? (await read()).spent : null;
+      const balance = askLedger ? await options.askBalance(planId, holderAddress) : null;
       return { balance, spentBefore, account: await read() };
     },
     verify: options.verify,

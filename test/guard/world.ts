@@ -57,7 +57,7 @@ export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardPart
     ask: ({ holderAddress, askLedger }) =>
       new Promise((resolve, reject) => {
         const answer = async (known: Answered) => {
-          resolve({ spentBefore: known.account.spent, ...known });
+          resolve({ spentBefore: share ? known.account.spent : null, ...known });
           await turn();
         };
         asked.push({ holderAddress, askLedger, answer, fail: () => reject(new Error("closed")) });
