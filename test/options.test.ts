@@ -197,6 +197,26 @@ test("a price may be a number, a function, or either with what goes with it", ()
 describe("a journal in PostgreSQL", () => {
   const read = (journal: unknown) => readOptions({ ...minimal, journal }, {}).journal;
 
+  test.fails("its URL alone is PostgreSQL, not a folder", () => {
+    const url = "postgres://ann@db/credits";
+    expect(read(url)).toEqual({ postgres: url, schema: "credit_meter" });
+    expect(readOptions({ ...minimal, journal: url }, {}).guard.scope).toBe("fleet");
+  });
+
+  test.fails.each([
+    ["mysql://db/credits"],
+    ["file:///var/lib/journal.db"],
+    ["libsql://db"],
+    ["memory:"],
+    [":memory:"],
+    [""],
+  ])("the text %j is no journal, and makes no folder", (journal) => {
+    const error = refusal(() => readOptions({ ...minimal, journal }, {}));
+    expect(error.code).toBe("option-invalid");
+    expect(error.message).toContain("journal must be the path of a file");
+    expect(error.message).not.toContain("//db");
+  });
+
   test.each([
     [{ postgres: "postgres://ann@db/credits" }, { schema: "credit_meter" }],
     [{ postgres: "postgresql://ann@db/credits", schema: "api_2" }, { schema: "api_2" }],
