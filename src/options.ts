@@ -187,8 +187,8 @@ export interface CreditMeterOptions {
    */
   readonly idempotent?: { readonly windowMs: number } | false | undefined;
   /**
-   * Where charges are remembered: a file on a local disk, shared by the processes of one machine;
-   * `{ postgres }`, shared by those of many; or `"memory"`, which loses what is under way when the process
+   * Where charges are remembered: the path of a file on a local disk, shared by the processes of one machine;
+   * a URL that begins with `postgres://`, or `{ postgres }`, shared by those of many; or `"memory"`, which loses what is under way when the process
    * ends. Default: `"./.credit-meter/journal.db"`.
    */
   readonly journal?: string | PostgresJournal | undefined;
@@ -341,6 +341,11 @@ function isPlainData(value: unknown): boolean {
   }
 }
 
+const defaultSchema = "credit_meter";
+const postgresUrl = /^postgres(ql)?:\/\//;
+/** A URL, or what looks like one: as a path it would make a folder of that name, with charges in it. */
+const url = /^:?[a-z][a-z0-9+.-]+:/i;
+
 const wholeCredits = z.custom<number>(
   isCredits,
   "must be a whole number of credits from 0 upwards",
@@ -430,19 +435,25 @@ const optionsSchema = z.strictObject(
     journal: z
       .union(
         [
-          z.string().min(1),
+          z
+            .string()
+            .regex(postgresUrl)
+            .transform((postgres) => ({ postgres, schema: defaultSchema })),
+          z.custom<string>(
+            (value) => typeof value === "string" && value !== "" && !url.test(value),
+          ),
           z.strictObject({
             postgres: z.union([
-              z.string().regex(/^postgres(ql)?:\/\//),
+              z.string().regex(postgresUrl),
               z.custom<Readonly<Record<string, unknown>>>(isPlainData),
             ]),
             schema: z
               .string()
               .regex(/^[a-z_][a-z0-9_]{0,62}$/)
-              .default("credit_meter"),
+              .default(defaultSchema),
           }),
         ],
-        'must be the path of a file, "memory", or { postgres, schema? } with a postgres:// URL or the options of a pg Pool as plain data, and a schema of small letters, digits and _',
+        'must be the path of a file, "memory", a postgres:// URL, or { postgres, schema? } with such a URL or the options of a pg Pool as plain data, and a schema of small letters, digits and _',
       )
       .default("./.credit-meter/journal.db"),
     durability: z

@@ -197,13 +197,13 @@ test("a price may be a number, a function, or either with what goes with it", ()
 describe("a journal in PostgreSQL", () => {
   const read = (journal: unknown) => readOptions({ ...minimal, journal }, {}).journal;
 
-  test.fails("its URL alone is PostgreSQL, not a folder", () => {
+  test("its URL alone is PostgreSQL, not a folder", () => {
     const url = "postgres://ann@db/credits";
     expect(read(url)).toEqual({ postgres: url, schema: "credit_meter" });
     expect(readOptions({ ...minimal, journal: url }, {}).guard.scope).toBe("fleet");
   });
 
-  test.fails.each([
+  test.each([
     ["mysql://db/credits"],
     ["file:///var/lib/journal.db"],
     ["libsql://db"],

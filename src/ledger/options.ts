@@ -144,7 +144,10 @@ export const modes = {
   refusals: z.enum(["flags", "problems"]),
 };
 const optionsSchema = z.strictObject({
-  path: text.default(":memory:"),
+  // The binding takes a URL for a server elsewhere, and other schemes for a file's name.
+  path: text
+    .refine((path) => path === ":memory:" || !/^[a-z][a-z0-9+.-]+:/i.test(path), "must be a file")
+    .default(":memory:"),
   host: text.default("127.0.0.1"),
   port: z.int().min(0).max(65_535).default(0),
   keys: z

@@ -147,3 +147,15 @@ test("a PostgreSQL that goes away and comes back loses nothing", async ({ skip }
   expect(charged.map(({ status }) => status)).toEqual(Array(answered + 2).fill("completed"));
   expect(ledger.countBurns()).toBe(answered + 2);
 });
+
+test("the URL alone is enough", async () => {
+  const one = await api({ journal: postgres.url });
+  expect(await one.post()).toBe(200);
+  await one.meter.flush();
+  expect(one.ledger.countBurns()).toBe(1);
+  await one.meter.close();
+  const client = new pg.Client({ connectionString: postgres.url });
+  await client.connect();
+  await client.query("drop schema credit_meter cascade");
+  await client.end();
+});

@@ -295,6 +295,7 @@ test("answers may be strings or empty", async () => {
 test.each([
   [{ port: 70_000 }, /port/],
   [{ prot: 1 }, /prot/],
+  [{ path: "postgres://db/credits" }, /path/],
   [{ keys: [] }, /keys/],
   [{ keys: [{ key: "k", plan: "p" }] }, /plan/],
   [{ plans: { p: { maxPerRedeem: 1.5 } } }, /plan "p".*maxPerRedeem/],
