@@ -4,9 +4,7 @@ import { STATUS_CODES } from "node:http";
 import type { NextFunction, Request, Response } from "express";
 import type { RefusalCode } from "../errors.ts";
 
-/**
- * Why a request is refused, in the members of RFC 9457 and a few of our own.
- */
+/** Why a request is refused, in the members of RFC 9457 and a few of our own. */
 export interface Problem {
   /** `urn:problem-type:express-credit-meter:` and the code. */
   readonly type: string;
@@ -25,6 +23,16 @@ export interface Problem {
   readonly balance?: number;
   /** The plans that this API sells; absent where any is accepted. */
   readonly plans?: readonly string[];
+  /**
+   * The same once more, where clients of OpenAI's API (and LangChain, and others that are built on them) look
+   * for it: they show `error.message`, and call a body without it "no body".
+   */
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly code: RefusalCode;
+    readonly param: null;
+  };
 }
 
 /**
@@ -71,13 +79,15 @@ const retryAfterSeconds = 1;
 
 export function createProblem(code: RefusalCode, detail: string, known: Known = {}): Problem {
   const status = statuses[code];
+  const type = `urn:problem-type:express-credit-meter:${code}`;
   return {
-    type: `urn:problem-type:express-credit-meter:${code}`,
+    type,
     title: STATUS_CODES[status] ?? "Refused",
     status,
     detail,
     code,
     ...known,
+    error: { message: detail, type, code, param: null },
   };
 }
 

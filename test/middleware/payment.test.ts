@@ -52,6 +52,12 @@ describe("a missing payment", () => {
       code: "payment-required",
       price: 2,
       plans: [plan],
+      error: {
+        type: response.body.type,
+        message: response.body.detail,
+        code: "payment-required",
+        param: null,
+      },
     });
     for (const name of Object.keys(payment)) {
       expect(response.body.detail.includes(name)).toBe(names.includes(name));
