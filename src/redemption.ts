@@ -158,9 +158,13 @@ export type Answer =
 
 /** What a ledger said when it was asked for a balance. Plain data. */
 export type BalanceReading =
+  /** 0 where the ledger says so, or says in a code of its own that it does not know the plan or the holder. */
   | { readonly told: true; readonly amount: LedgerCredits }
-  /** `answered`: the ledger is there, and does not tell. */
-  | { readonly told: false; readonly answered: boolean };
+  /**
+   * Not known, which is not "none". `answered`: somebody is there, and does not tell; not a busy or broken
+   * ledger. `message`: what came instead, one sentence without secrets.
+   */
+  | { readonly told: false; readonly answered: boolean; readonly message: string };
 
 /** Whether an x402 access token pays so many credits. Plain data. */
 export interface VerifyQuestion {

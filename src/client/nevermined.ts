@@ -2,12 +2,13 @@
 
 import type { Dispatcher } from "undici";
 import type { Answer, BalanceReading, Verification, VerifyQuestion } from "../redemption.ts";
+import { readBalance } from "./balance.ts";
 import { exchange, faultOf } from "./exchange.ts";
 import { type Exchange, readOutcome } from "./outcome.ts";
 import { presentable } from "./presentable.ts";
 import { readSettlement, readVerification } from "./settlement.ts";
 import { openSockets, type Sockets } from "./sockets.ts";
-import { readBalance, secretOf } from "./wire.ts";
+import { secretOf } from "./wire.ts";
 import { encodeVerify, secretsOfToken, tokenOf } from "./x402-wire.ts";
 
 export interface NeverminedClientOptions {
@@ -52,10 +53,11 @@ export interface NeverminedClient {
 const questionTimeoutMs = 3_000;
 
 export function createNeverminedClient(options: NeverminedClientOptions): NeverminedClient {
-  const base = new URL(options.baseUrl);
-  const redeemUrl = new URL(`${options.baseUrl}${options.redeemPath}`);
-  const settleUrl = new URL(`${options.baseUrl}/x402/settle`);
-  const verifyUrl = new URL(`${options.baseUrl}/x402/verify`);
+  // Joined as text and then read: the path of a URL without one is "/".
+  const endpoint = (path: string) => new URL(`${options.baseUrl}${path}`);
+  const redeemUrl = endpoint(options.redeemPath);
+  const settleUrl = endpoint("/x402/settle");
+  const verifyUrl = endpoint("/x402/verify");
   const common = {
     accept: "application/json",
     // Without this header a server may choose any coding (RFC 9110, section 12.5.3).
@@ -67,7 +69,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   function open() {
     opening ??= openSockets({
-      origin: base.origin,
+      origin: redeemUrl.origin,
       connections: options.connections,
       // Whatever is written has at least the other half of the time to be answered.
       connectTimeoutMs: Math.max(1, Math.floor(options.timeoutMs / 2)),
@@ -104,8 +106,9 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   /** Nevermined's SDK sends no key with this one. */
   function balanceRequest(planId: string, holderAddress: string) {
-    const path = `/protocol/plans/${encodeURIComponent(planId)}/balance/${holderAddress}`;
-    return { method: "GET" as const, path: base.pathname + path, headers: common };
+    const plan = encodeURIComponent(planId);
+    const url = endpoint(`/protocol/plans/${plan}/balance/${holderAddress}`);
+    return { method: "GET" as const, path: url.pathname, headers: common };
   }
 
   async function send(
@@ -179,8 +182,9 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
     async balance(planId, holderAddress) {
       const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
-      const { answer } = await send(balanceRequest(planId, holderAddress), undefined, timeoutMs);
-      return readBalance(answer);
+      const request = balanceRequest(planId, holderAddress);
+      const reading = readBalance(await send(request, undefined, timeoutMs));
+      return reading.told ? reading : { ...reading, message: shown(reading.message, []) };
     },
 
     warmUp() {

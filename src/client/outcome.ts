@@ -55,11 +55,11 @@ export interface Said {
   readonly words: string;
 }
 
-/** Codes of a refusal that speaks of our key, not of the charge. */
-const keyCode = /^BCK\.(?:AUTH|APIKEY)\./;
+/** Codes of a refusal that speaks of our key, not of what was asked. */
+export const keyCode = /^BCK\.(?:AUTH|APIKEY)\./;
 
 /** A code of Nevermined's domain. `BCK.HTTP.<status>` is the framework's and tells nothing. */
-const domainCode = /^BCK\.(?!HTTP\.)[A-Z0-9_]+\.\d+$/;
+export const domainCode = /^BCK\.(?!HTTP\.)[A-Z0-9_]+\.\d+$/;
 
 /** Codes of a refusal, as Nevermined's catalogue has them. */
 export const reasonsByCode: ReadonlyMap<string, FailureReason> = new Map([

@@ -1,7 +1,7 @@
 /** The shapes of Nevermined's HTTP API, checked in both directions. */
 
 import { z } from "zod";
-import type { BalanceReading, Charge, LedgerCredits } from "../redemption.ts";
+import type { Charge, LedgerCredits } from "../redemption.ts";
 
 /**
  * Body of `POST /protocol/plans/redeem`. All four fields are required by Nevermined's OpenAPI
@@ -88,30 +88,4 @@ export function readObject(body: string | undefined): Record<string, unknown> | 
 export function secretOf(body: string): string {
   const proof = readObject(body)?.proof;
   return typeof proof === "string" ? proof : "";
-}
-
-/** A balance in credits, from either of the two shapes that Nevermined documents. */
-const balanceReply = z.looseObject({
-  balance: ledgerCredits.optional().catch(undefined),
-  remaining: ledgerCredits.optional().catch(undefined),
-});
-
-/** @param answer undefined: none came */
-export function readBalance(
-  answer: { readonly status: number; readonly body: string | undefined } | undefined,
-): BalanceReading {
-  if (!answer) return { told: false, answered: false };
-  const body = readObject(answer.body);
-  if (answer.status === 200) {
-    const reply = balanceReply.parse(body ?? {});
-    const amount = reply.balance ?? reply.remaining;
-    if (amount !== undefined) return { told: true, amount };
-  }
-  // Of a plan or holder that the ledger does not know (Nevermined documents 404 for both) nobody has
-  // credits; NestJS answers 404 for a route that is not there, too.
-  const said = errorReply.parse(body ?? {});
-  const isUnknown = answer.status === 404 && body && !/\bCannot GET\b/.test(said.message ?? "");
-  if (isUnknown) return { told: true, amount: 0 };
-  const { status } = answer;
-  return { told: false, answered: status < 500 && status !== 408 && status !== 429 };
 }

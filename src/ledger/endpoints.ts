@@ -115,7 +115,7 @@ export function createEndpoints(
       return plans.has(planId) || accounts.knows(planId)
         ? problem(
             404,
-            "BCK.HTTP.404",
+            "BCK.USER_PROFILE.0002",
             `The holder has no account on plan ${planId}.`,
             correlationId,
           )

@@ -28,8 +28,8 @@ export const nothingKnown: Known["account"] = {
   onWire: 0,
   refused: notRefused,
 };
-export const away: Known["balance"] = { told: false, answered: false };
-export const mute: Known["balance"] = { told: false, answered: true };
+export const away: Known["balance"] = { told: false, answered: false, message: "away" };
+export const mute: Known["balance"] = { told: false, answered: true, message: "mute" };
 
 export function payer(name: string, proof = "proof"): Payment {
   return { planId: "plan", holderAddress: `0x${name}`, proof };

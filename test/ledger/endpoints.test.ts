@@ -164,7 +164,7 @@ test("a balance of an unknown plan or holder is 404, in the program 0", async ()
   const ledger = await funded(3);
   expect((await balance(ledger, "other")).body.code).toBe("BCK.PROTOCOL.0003");
   const said = await balance(ledger, plan, "0x2");
-  expect([said.status, said.body.code]).toEqual([404, "BCK.HTTP.404"]);
+  expect([said.status, said.body.code]).toEqual([404, "BCK.USER_PROFILE.0002"]);
   expect(ledger.balance("other", holder)).toBe(0);
 });
 
