@@ -225,6 +225,46 @@ test("the route's own price by tokens replaces the table's", async () => {
   expect(ledger.burns()).toMatchObject([{ amount: 4 }]);
 });
 
+describe("an embedding, and an answer that a cache helped", () => {
+  test.fails.each([
+    [
+      "OpenAI's embeddings, which have no completion",
+      { object: "list", model: "embed-1", usage: { prompt_tokens: 2_000, total_tokens: 2_000 } },
+      2,
+    ],
+    [
+      "DeepSeek's cache hits",
+      {
+        model: "deepseek",
+        usage: { prompt_tokens: 4_000, completion_tokens: 0, prompt_cache_hit_tokens: 4_000 },
+      },
+      2,
+    ],
+  ])("are charged by the rates: %s", async (_name, body, amount) => {
+    const { url, meter, ledger } = await api((_req, res) => void res.json(body));
+    await raw(url);
+    await meter.flush();
+    expect(ledger.burns()).toMatchObject([{ amount }]);
+  });
+});
+
+describe("an answer whose price nobody knows", () => {
+  test.fails("keeps nothing of the holder's credits on hold", async () => {
+    const { url, meter, settled } = await meteredApi(
+      { routes: { "POST /": { hold: 50, price: tokens(rates) } } },
+      (app, meter) => {
+        app.use(meter);
+        app.post("/", (_req, res) => void res.json({}));
+      },
+      { credits: 100 },
+    );
+    for (let count = 0; count < 5; count += 1) expect((await raw(url)).status).toBe(200);
+    await meter.flush();
+    expect(settled).toHaveLength(5);
+    expect(meter.health().exposure).toBe(0);
+  });
+});
+
 describe("a buyer who hangs up in mid-stream", () => {
   test("pays what was reported until then, and the upstream is told to stop", async () => {
     const stopped = deferred();
