@@ -51,10 +51,14 @@ type Counts = Omit<Told, "model">;
 function readUsage(told: Told, usage: Record<string, unknown>): Counts {
   // OpenAI's chat completions: reasoning is part of the completion, what was cached part of the prompt.
   if ("prompt_tokens" in usage || "completion_tokens" in usage) {
+    const input = countOf(usage.prompt_tokens);
     return {
-      input: countOf(usage.prompt_tokens),
-      output: countOf(usage.completion_tokens),
-      cached: countOf(memberOf(usage.prompt_tokens_details, "cached_tokens")),
+      input,
+      output: countOf(usage.completion_tokens) ?? restOf(usage, input),
+      cached:
+        countOf(memberOf(usage.prompt_tokens_details, "cached_tokens")) ??
+        // DeepSeek's word for it (its API reference: "Create chat completion").
+        countOf(usage.prompt_cache_hit_tokens),
     };
   }
   // Anthropic: what was read from the cache, or written to it, comes on top of the input.
@@ -76,6 +80,13 @@ function readUsage(told: Told, usage: Record<string, unknown>): Counts {
     output: countOf(usage.output_tokens),
     cached: countOf(memberOf(usage.input_tokens_details, "cached_tokens")),
   };
+}
+
+/** OpenAI's embeddings name the prompt and the total, which is all of it (API reference: "Create embeddings"). */
+function restOf(usage: Record<string, unknown>, input: number | undefined): number | undefined {
+  const total = countOf(usage.total_tokens);
+  if ("completion_tokens" in usage || total === undefined || input === undefined) return undefined;
+  return total < input ? undefined : total - input;
 }
 
 /** What the model thought comes on top of the candidates; what was cached is part of the prompt. */

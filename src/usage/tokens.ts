@@ -61,8 +61,8 @@ const schema = z.strictObject(
 
 /**
  * Prices an answer by its tokens. They are read from the response itself, JSON or server-sent events, in
- * the shapes of OpenAI's chat completions and responses, Anthropic's messages and Gemini's
- * generateContent; `usage.report` wins over what was read. The sum is exact, and rounded up once.
+ * the shapes of OpenAI's chat completions, embeddings and responses, DeepSeek's, Anthropic's messages and
+ * Gemini's generateContent; `usage.report` wins over what was read. The sum is exact, and rounded up once.
  *
  * @throws {CreditMeterError} `price-invalid`, while the program starts
  * @example

@@ -226,7 +226,7 @@ test("the route's own price by tokens replaces the table's", async () => {
 });
 
 describe("an embedding, and an answer that a cache helped", () => {
-  test.fails.each([
+  test.each([
     [
       "OpenAI's embeddings, which have no completion",
       { object: "list", model: "embed-1", usage: { prompt_tokens: 2_000, total_tokens: 2_000 } },

@@ -94,6 +94,39 @@ export const bodies: readonly Body[] = [
     },
   },
   {
+    name: "OpenAI embeddings: the prompt is all there is",
+    type: "application/json",
+    body: JSON.stringify({
+      object: "list",
+      data: [{ object: "embedding", index: 0, embedding: [0.1, -0.2] }],
+      model: "text-embedding-3-small",
+      usage: { prompt_tokens: 8, total_tokens: 8 },
+    }),
+    usage: { inputTokens: 8, outputTokens: 0, model: "text-embedding-3-small" },
+  },
+  {
+    name: "DeepSeek, whose cache hits have a name of their own",
+    type: "application/json",
+    body: JSON.stringify({
+      model: "deepseek-chat",
+      choices: [],
+      usage: {
+        prompt_tokens: 100,
+        completion_tokens: 20,
+        total_tokens: 120,
+        prompt_cache_hit_tokens: 64,
+        prompt_cache_miss_tokens: 36,
+      },
+    }),
+    usage: { inputTokens: 100, cachedInputTokens: 64, outputTokens: 20, model: "deepseek-chat" },
+  },
+  {
+    name: "a total that is less than its parts",
+    type: "application/json",
+    body: JSON.stringify({ usage: { prompt_tokens: 8, total_tokens: 7 } }),
+    usage: undefined,
+  },
+  {
     name: "OpenAI chat completion with usage in front of everything, and spaces",
     type: json,
     body: `\n{ "usage" : { "prompt_tokens" : 9 ,\n "completion_tokens" : 0 } , "model" : "m" , "choices" : [ ] }`,
