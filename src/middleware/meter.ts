@@ -340,7 +340,7 @@ export function createMeter(parts: MeterParts): Meter {
     const used = notedUsage(res);
     if (used) redemption.usage = used;
     if (priced.status === "priced") redemptions.charge(redemption, priced.amount);
-    else redemptions.decide(redemption, priced, hold.credits());
+    else redemptions.decide(redemption, priced);
     // After the charge counts, so that nothing fits in between.
     hold.end();
   }

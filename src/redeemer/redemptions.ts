@@ -70,10 +70,10 @@ export interface Redemptions {
   /** Hands the charge over. Credits, a positive safe integer. */
   charge(redemption: Redemption, amount: number): void;
   /**
-   * Settles what needs no ledger: a skip, or a price that could not be computed. The hold of the latter,
-   * in credits, counts until somebody supplies its amount.
+   * Settles what needs no ledger: a skip, or a price that could not be computed. The latter owes nothing
+   * until somebody supplies its amount: its cause is ours, not the holder's.
    */
-  decide(redemption: Redemption, decision: Skip | UnresolvedAnswer, hold?: number): void;
+  decide(redemption: Redemption, decision: Skip | UnresolvedAnswer): void;
   /** What the journal said last of itself; undefined before it has. */
   health(): Health | undefined;
   /**
@@ -115,7 +115,7 @@ interface Live {
   bytes: number;
   /** Handed over for good, and not only prepared. */
   decided: boolean;
-  /** Credits that count from its decision on: its amount, or its hold where that is not known. */
+  /** Credits that count from its decision on: its amount; 0 where that is not known. */
   owes: number;
   /** How often it was handed over without an acknowledgement yet: twice where it was prepared. */
   unacknowledged: number;
@@ -251,7 +251,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   }
 
   function submit(entry: Live, status: Submission["status"]) {
-    const { redemption, terms, admittedAt, owes } = entry;
+    const { redemption, terms, admittedAt } = entry;
     const { redemptionId, planId, holderAddress, route, environment, error } = redemption;
     const amount = redemption.redemption.requestedAmount;
     entry.unacknowledged += 1;
@@ -266,7 +266,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
         route,
         environment,
         amount,
-        hold: amount === null ? owes : 0,
+        hold: 0,
         usage: redemption.usage ?? null,
         error: error ?? null,
         admittedAt,
@@ -418,15 +418,13 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       submit(entry, "pending");
     },
 
-    decide(redemption, decision, hold = 0) {
+    decide(redemption, decision) {
       const entry = live.get(redemption.redemptionId);
       if (!entry || entry.decided) return;
       entry.decided = true;
       if (decision.reason === "price-zero") redemption.redemption.requestedAmount = 0;
       carryOut(entry, decision);
       if (stopped) return;
-      if (decision.status === "unresolved") entry.owes = hold;
-      tellCharge(entry, "handed-over");
       submit(entry, decision.status);
     },
 

@@ -249,7 +249,7 @@ describe("an embedding, and an answer that a cache helped", () => {
 });
 
 describe("an answer whose price nobody knows", () => {
-  test.fails("keeps nothing of the holder's credits on hold", async () => {
+  test("keeps nothing of the holder's credits on hold", async () => {
     const { url, meter, settled } = await meteredApi(
       { routes: { "POST /": { hold: 50, price: tokens(rates) } } },
       (app, meter) => {
@@ -301,6 +301,32 @@ describe("a buyer who hangs up in mid-stream", () => {
     expect(settled).toMatchObject([{ usage: { inputTokens: 425, outputTokens: 1 } }]);
     // 25 fresh, 400 from the cache, 1 written: 0.025 + 0.2 + 0.01 credits.
     expect(ledger.burns()).toMatchObject([{ amount: 1 }]);
+  });
+
+  test("and with the README's handler, for what was passed on until then", async () => {
+    const { url: upstream } = await listen((_req, res) => {
+      res.writeHead(200, { "content-type": "text/event-stream" });
+      for (const chunk of chunks.slice(0, 2)) res.write(chunk);
+    });
+    const handler: RequestHandler = async (_req, res) => {
+      const signal = onAbort(res);
+      const answer = await fetch(upstream, { signal });
+      res.type("text/event-stream");
+      try {
+        for await (const part of answer.body ?? []) res.write(part);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+      res.end();
+    };
+    const missing = ({ events }: { events: number }) => 1 + Math.ceil(events * 0.0006);
+    const { port, meter, ledger } = await api(handler, { price: { ...rates, missing } });
+    const client = await connect(port, payment);
+    client.send("POST /");
+    await client.received("Gott");
+    client.socket.destroy();
+    await meter.flush();
+    expect(ledger.burns()).toMatchObject([{ amount: 2 }]);
   });
 
   test("else what `missing` says", async () => {
