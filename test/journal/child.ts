@@ -43,6 +43,31 @@ const works: Record<string, () => Promise<void>> = {
     }
   },
 
+  /** Writes one record, closes, and ends as a program does. */
+  async visit() {
+    const journal = openSqliteJournal(file);
+    await commit(journal, { owner: name, append: [entry(name)] });
+    await journal.close(name);
+  },
+
+  /** Opens, writes one record that costs nothing, and closes, until its standard input ends; tells how often. */
+  async "come-and-go"() {
+    let going = true;
+    process.stdin.resume().on("end", () => {
+      going = false;
+    });
+    tell("ready");
+    let visits = 0;
+    for (; going; visits += 1) {
+      const journal = openSqliteJournal(file);
+      const skipped = entry(`${name}-${visits}`, { status: "skipped" });
+      await commit(journal, { owner: name, append: [skipped] });
+      await journal.close(name);
+      await wait(5);
+    }
+    tell(String(visits));
+  },
+
   /** Appends 300 records, ten at a time, and charges five at a time until nothing is left. */
   async work() {
     const journal = openSqliteJournal(file);
