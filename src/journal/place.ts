@@ -6,6 +6,7 @@ import {
   constants,
   mkdirSync,
   openSync,
+  readFileSync,
   realpathSync,
   rmSync,
   statfsSync,
@@ -72,6 +73,7 @@ export function findPlace(
     const what = mends[code ?? ""] ?? (error as Error).message;
     throw unusable(`The journal cannot be written at ${absolute}: ${what}.`, error);
   }
+  checkWhole(absolute);
   // The kernel gives the number as signed on some machines.
   const type = typeOf(path.dirname(absolute)) >>> 0;
   const network = networks.get(type);
@@ -81,6 +83,56 @@ export function findPlace(
     );
   }
   return { file: absolute, warning: warnings.get(type) };
+}
+
+/** What SQLite adds to the name of its file for the log and for the index of the log. */
+export const besides = ["-wal", "-shm"] as const;
+
+/**
+ * The three files are one: whoever opens the journal under another name, or sees the file without the folder,
+ * makes a log of its own, and the two damage it (https://sqlite.org/howtocorrupt.html, sections 2.4 and 2.5).
+ */
+function checkWhole(file: string) {
+  const { nlink } = statSync(file);
+  if (nlink > 1) {
+    throw unusable(
+      `The journal cannot live at ${file}: that file has ${nlink} names (hard links), and each would have a log of its own. Remove the others.`,
+    );
+  }
+  const mounts = mountPoints();
+  for (const end of ["", ...besides]) {
+    const one = file + end;
+    const isMount = mounts?.has(one) ?? isElsewhere(one);
+    if (!isMount) continue;
+    throw unusable(
+      `The journal cannot live at ${file}: ${path.basename(one)} is mounted without its folder, and the log would stay outside. Mount the folder ${path.dirname(file)} as a whole.`,
+    );
+  }
+}
+
+/** Where something is mounted; undefined where the system does not tell: proc_pid_mountinfo(5). */
+function mountPoints(): ReadonlySet<string> | undefined {
+  let list: string;
+  try {
+    list = readFileSync("/proc/self/mountinfo", "latin1");
+  } catch {
+    return undefined;
+  }
+  // Spaces and the like are written as the octal numbers of their bytes.
+  const nameOf = (escaped: string) =>
+    Buffer.from(
+      escaped.replace(/\\([0-7]{3})/g, (_, octal) =>
+        String.fromCharCode(Number.parseInt(octal, 8)),
+      ),
+      "latin1",
+    ).toString();
+  return new Set(list.split("\n").map((line) => nameOf(line.split(" ")[4] ?? "")));
+}
+
+/** Whether a file is on another device than its folder. */
+function isElsewhere(file: string): boolean {
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found !== undefined && found.dev !== statSync(path.dirname(file)).dev;
 }
 
 /**
