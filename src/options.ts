@@ -9,6 +9,7 @@ import type { PricedRoute } from "./middleware/meter.ts";
 import { defaultHeaders, type PaymentHeaders, type PaymentReader } from "./middleware/payment.ts";
 import { type ChargeWhen, isCredits, type Price } from "./middleware/pricing.ts";
 import type { Refuse } from "./middleware/refusal.ts";
+import { checked } from "./mistakes.ts";
 
 /**
  * A row of the price table. `"free"` lets requests through unmetered: for exceptions to a wildcard,
@@ -300,8 +301,10 @@ const defaultRedeemPath = "/protocol/plans/redeem";
 
 const aFunction = <T>() =>
   z.custom<T>((value) => typeof value === "function", "must be a function");
-const wholeNumber = (from: number, to: number) =>
-  z.int(`must be a whole number from ${from} to ${to}`).min(from).max(to);
+const wholeNumber = (from: number, to: number) => {
+  const words = `must be a whole number from ${from} to ${to}`;
+  return z.int(words).min(from, words).max(to, words);
+};
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "must be an HTTP header name");
 
 const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
@@ -329,7 +332,7 @@ const pricedRoute = z
   })
   .refine(({ price, hold }) => typeof price === "function" || hold === undefined, {
     path: ["hold"],
-    error: "must go: a fixed price is its own hold",
+    error: "is not needed; leave hold out: a fixed price is its own hold",
   });
 
 /** Whether it can cross to the thread that keeps the journal. */
@@ -489,7 +492,11 @@ const optionsSchema = z.strictObject(
       )
       .optional(),
   },
-  "must be an object with at least plans and routes",
+  // An unknown option has words of its own.
+  {
+    error: ({ code }) =>
+      code === "invalid_type" ? "must be an object with at least plans and routes" : undefined,
+  },
 );
 
 /**
@@ -503,8 +510,11 @@ export function readOptions(
   options: unknown,
   variables: Readonly<Record<string, string | undefined>>,
 ): Settings {
-  const parsed = optionsSchema.safeParse(options);
-  if (!parsed.success) throw optionError(parsed.error.issues);
+  const parsed = checked(optionsSchema, options);
+  if ("wrong" in parsed) {
+    const mend = `Mend the options of creditMeter: ${parsed.wrong}.`;
+    throw new CreditMeterError("option-invalid", mend);
+  }
   const { payment, routes, protocol, ...rest } = parsed.data;
   checkProtocol(parsed.data);
   const apiKey = (rest.apiKey ?? variables.NVM_API_KEY ?? "").trim();
@@ -571,7 +581,8 @@ function checkProtocol({ protocol, x402, payment, plans }: z.output<typeof optio
   if (!x402) {
     mend('protocol: "x402" needs x402: { publicUrl }, the URL at which buyers reach this API');
   }
-  if (payment) mend("payment must go: with x402 the header payment-signature carries the payment");
+  if (payment)
+    mend("leave payment out: with x402 the header payment-signature carries the payment");
   if (plans === "any") mend('plans must be a list: a 402 names the plans that pay; "any" cannot');
 }
 
@@ -584,11 +595,10 @@ function checkProtocol({ protocol, x402, payment, plans }: z.output<typeof optio
 export function readPrice(value: unknown, where: string): PricedRoute {
   const whole =
     typeof value === "object" && value !== null && "price" in value ? value : { price: value };
-  const parsed = pricedRoute.safeParse(whole);
-  if (parsed.success) return parsed.data;
-  const wrong = parsed.error.issues.map((issue) => describeIssue(issue, pricedRoute)).join("; ");
-  const given = typeof value === "number" || typeof value === "string" ? ` It is ${value}.` : "";
-  throw new CreditMeterError("price-invalid", `Mend ${where}: ${wrong}.${given}`);
+  const parsed = checked(pricedRoute, whole);
+  if ("data" in parsed) return parsed.data;
+  const { price: given } = whole as { price: unknown };
+  throw new CreditMeterError("price-invalid", `Mend ${where}: ${parsed.wrong}.${asGiven(given)}`);
 }
 
 function chooseEnvironment(
@@ -630,22 +640,10 @@ function chooseEnvironment(
   };
 }
 
-type Issue = z.core.$ZodIssue;
-
-function optionError(issues: readonly Issue[]): CreditMeterError {
-  const wrong = issues.map((issue) => describeIssue(issue, optionsSchema)).join("; ");
-  return new CreditMeterError("option-invalid", `Mend the options of creditMeter: ${wrong}.`);
-}
-
-function describeIssue(issue: Issue, schema: { shape: object }): string {
-  const path = issue.path.join(".");
-  if (issue.code === "unrecognized_keys") {
-    const known = path === "" ? `; there are ${Object.keys(schema.shape).join(", ")}` : "";
-    return `there is no option ${issue.keys.map((key) => [...issue.path, key].join(".")).join(", ")}${known}`;
-  }
-  return path === "" ? `they ${issue.message}` : `${path} ${lowerFirst(issue.message)}`;
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
+/** A price is no secret, and `"2"` looks like a number to whoever wrote it. */
+function asGiven(price: unknown): string {
+  if (isCredits(price)) return "";
+  if (typeof price === "number") return ` It is ${price}.`;
+  if (typeof price === "string") return ` It is the text ${JSON.stringify(price)}.`;
+  return typeof price === "bigint" ? ` It is the bigint ${price}n.` : "";
 }

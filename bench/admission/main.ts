@@ -6,20 +6,28 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import express, { type Express } from "express";
 import { createGuard } from "../../dist/guard/guard.js";
 import { creditMeter } from "../../dist/index.js";
 import { createLedger } from "../../dist/ledger/index.js";
+import { readCommand } from "../command.ts";
 import { createDriver } from "./driver.ts";
 
-const { values } = parseArgs({
-  options: {
+const values = readCommand(
+  `Usage: npm run bench:admission -- [options]
+
+What admission costs a request whose holder is known: about half a minute.
+
+  --rounds N          of each measurement (7)
+  --requests N        of each round, through the whole middleware (4000)
+  --json              the result as JSON
+`,
+  {
     json: { type: "boolean", default: false },
     rounds: { type: "string", default: "7" },
     requests: { type: "string", default: "4000" },
   },
-});
+);
 const rounds = Number(values.rounds);
 const requests = Number(values.requests);
 const plan = "105906633592154016712415751065229";

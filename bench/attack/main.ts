@@ -1,6 +1,6 @@
 /** `npm run attack`: what a dishonest buyer gets. `npm run attack -- --help` says what it takes. */
 
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 import { isKept, type Row } from "./row.ts";
 import { fullScale } from "./scale.ts";
 import { scenarios } from "./scenarios.ts";
@@ -19,16 +19,12 @@ burned for them; loss, credits that those answers cost less what was charged; ra
 that ran for a request that was refused.
 `;
 
-const { values } = parseArgs({
-  options: {
-    scenario: { type: "string", default: "all" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const values = readCommand(usage, {
+  scenario: { type: "string", default: "all" },
+  json: { type: "boolean", default: false },
 });
 
 async function main() {
-  if (values.help) return console.log(usage);
   const names = Object.keys(scenarios);
   const { scenario } = values;
   if (scenario !== "all" && !names.includes(scenario)) {

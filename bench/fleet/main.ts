@@ -7,15 +7,28 @@
 
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 import { startChild } from "../torture/child.ts";
 import { openDatabase } from "./database.ts";
 import type { FromLedger, Part } from "./messages.ts";
 import { childOptions, type Measured, median, run } from "./run.ts";
 import { print, type Result } from "./table.ts";
 
-const { values } = parseArgs({
-  options: {
+const values = readCommand(
+  `Usage: npm run bench:fleet -- [options]
+
+What a journal in PostgreSQL carries, for 1, 2 and 4 processes: some minutes. PostgreSQL is
+the one that DATABASE_URL names, or one from packages.
+
+  --rounds N          of each measurement (3)
+  --ms N              of appends and holds, for each run (3000)
+  --redemptions N     of each run, over all of its processes (4000)
+  --concurrency N     charges that each process has on the wire (16)
+  --ledgerMs N        how long the ledger thinks about a charge (0)
+  --parts LIST        appends,holds one by one,holds,holds of one holder,redemptions (all)
+  --json              the result as JSON
+`,
+  {
     json: { type: "boolean", default: false },
     rounds: { type: "string", default: "3" },
     /** Of appends and holds, for each run. */
@@ -31,7 +44,7 @@ const { values } = parseArgs({
       default: "appends,holds one by one,holds,holds of one holder,redemptions",
     },
   },
-});
+);
 const rounds = Number(values.rounds);
 const parts = values.parts.split(",") as Part[];
 const sizesOfFleets = [1, 2, 4];

@@ -1,6 +1,6 @@
 /** `npm run fuzz`: the command. `npm run fuzz -- --help` says what it takes. */
 
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 import { burnsAgree, type FuzzResult, runFuzz } from "./run.ts";
 
 const usage = `Usage: npm run fuzz -- [options]
@@ -13,13 +13,10 @@ const usage = `Usage: npm run fuzz -- [options]
 /** Megabytes by which the heap may be larger at the end than after the first tenth. */
 const mostGrowth = 20;
 
-const { values } = parseArgs({
-  options: {
-    requests: { type: "string", default: "1000000" },
-    seed: { type: "string", default: "1" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const values = readCommand(usage, {
+  requests: { type: "string", default: "1000000" },
+  seed: { type: "string", default: "1" },
+  json: { type: "boolean", default: false },
 });
 
 function count(name: string, value: string): number {
@@ -52,7 +49,6 @@ function tableOf({ seed, requests, seconds, statuses, kinds, ...result }: FuzzRe
 }
 
 async function main() {
-  if (values.help) return console.log(usage);
   const began = performance.now();
   const result = await runFuzz({
     requests: count("requests", values.requests),

@@ -9,15 +9,23 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 
-const { values } = parseArgs({
-  options: {
+const values = readCommand(
+  `Usage: npm run bench:journal -- [options]
+
+What the journal in a file costs: about a minute.
+
+  --records N         of the largest backlog that is recovered (1000000)
+  --appends N         durable appends that are timed (200000)
+  --json              the result as JSON
+`,
+  {
     json: { type: "boolean", default: false },
     records: { type: "string", default: "1000000" },
     appends: { type: "string", default: "200000" },
   },
-});
+);
 
 const folder = mkdtempSync(path.join(tmpdir(), "bench-journal-"));
 const part = path.join(import.meta.dirname, "part.ts");

@@ -7,7 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 import { startChild } from "../torture/child.ts";
 import { type Read, run } from "./load.ts";
 import type {
@@ -19,14 +19,24 @@ import type {
   ToServer,
 } from "./messages.ts";
 
-const { values } = parseArgs({
-  options: {
+const values = readCommand(
+  `Usage: npm run bench:stream -- [options]
+
+What it costs to read usage out of streams, beside the same streams without a meter: about a
+minute.
+
+  --rounds N          of each measurement (3)
+  --connections N     streams at once (100)
+  --eventBytes N      of each server-sent event (100)
+  --json              the result as JSON
+`,
+  {
     json: { type: "boolean", default: false },
     rounds: { type: "string", default: "3" },
     connections: { type: "string", default: "100" },
     eventBytes: { type: "string", default: "100" },
   },
-});
+);
 const rounds = Number(values.rounds);
 const connections = Number(values.connections);
 const eventBytes = Number(values.eventBytes);

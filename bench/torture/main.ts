@@ -1,7 +1,7 @@
 /** `npm run torture`: the command. `npm run torture -- --help` says what it takes. */
 
-import { parseArgs } from "node:util";
 import { startPostgres, type TestPostgres } from "../../test/support/postgres.ts";
+import { readCommand } from "../command.ts";
 import { conductOf } from "./ledger.ts";
 import { runClock } from "./scenarios/clock.ts";
 import { runCrashes } from "./scenarios/crashes.ts";
@@ -33,22 +33,19 @@ const usage = `Usage: npm run torture -- [options]
   --json              verdicts as JSON
 `;
 
-const { values } = parseArgs({
-  options: {
-    scenario: { type: "string" },
-    journal: { type: "string", default: "sqlite" },
-    kills: { type: "string", default: "20" },
-    faults: { type: "string", default: "40" },
-    protocol: { type: "string", default: "plans" },
-    ledger: { type: "string", default: "both" },
-    durability: { type: "string", default: "response" },
-    rate: { type: "string", default: "500" },
-    processes: { type: "string" },
-    "outage-ms": { type: "string", default: "5000" },
-    seed: { type: "string", default: "1" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const values = readCommand(usage, {
+  scenario: { type: "string" },
+  journal: { type: "string", default: "sqlite" },
+  kills: { type: "string", default: "20" },
+  faults: { type: "string", default: "40" },
+  protocol: { type: "string", default: "plans" },
+  ledger: { type: "string", default: "both" },
+  durability: { type: "string", default: "response" },
+  rate: { type: "string", default: "500" },
+  processes: { type: "string" },
+  "outage-ms": { type: "string", default: "5000" },
+  seed: { type: "string", default: "1" },
+  json: { type: "boolean", default: false },
 });
 
 function oneOf<Word extends string>(name: string, value: string, words: readonly Word[]): Word {
@@ -97,7 +94,6 @@ const processes: Record<string, number> = {
 };
 
 async function main() {
-  if (values.help) return console.log(usage);
   const postgres = journal === "postgres" ? await startPostgres() : undefined;
   try {
     await runAll(postgres);

@@ -7,7 +7,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { readCommand } from "../command.ts";
 import { startChild } from "../torture/child.ts";
 import { createBuyer, tokenFor } from "./buyer.ts";
 import {
@@ -21,16 +21,26 @@ import {
   type Variant,
   variants,
 } from "./messages.ts";
+
 import { type Failed, failures, printed, type Times, timesOf } from "./report.ts";
 
-const { values } = parseArgs({
-  options: {
+const values = readCommand(
+  `Usage: npm run bench:x402 -- [options]
+
+The meter with x402 beside @x402/express, at one ledger: less than a minute.
+
+  --streams N         answers in chunks of each (9)
+  --answers N         small answers of each (101)
+  --ledgerMs N        how long the ledger takes for verify, and for settle (20)
+  --json              the result as JSON
+`,
+  {
     json: { type: "boolean", default: false },
     streams: { type: "string", default: "9" },
     answers: { type: "string", default: "101" },
     ledgerMs: { type: "string", default: "20" },
   },
-});
+);
 const limitMs = 60_000;
 const offer: Offer = {
   scheme: "nvm:erc4337",

@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { nearest } from "../mistakes.ts";
 
 /** A mistake in what was typed: exit code 2, and one sentence that says what to do. */
 export class UsageError extends Error {}
@@ -12,8 +13,11 @@ export function readArgs<Options extends NonNullable<ParseArgsConfig["options"]>
   try {
     return parseArgs({ args, options, allowPositionals: false, strict: true }).values;
   } catch (error) {
-    const [mistake] = (error as Error).message.split(/\.\s/);
-    throw new UsageError(`${mistake}: see express-credit-meter ${command} --help.`, {
+    const [mistake = ""] = (error as Error).message.split(/\.\s/);
+    const [, unknown = ""] = /^Unknown option '--([^']+)'/.exec(mistake) ?? [];
+    const right = unknown && nearest(unknown, Object.keys(options));
+    const hint = right ? ` (did you mean --${right}?)` : "";
+    throw new UsageError(`${mistake}${hint}: see express-credit-meter ${command} --help.`, {
       cause: error,
     });
   }

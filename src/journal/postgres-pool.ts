@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { Pool, PoolClient, PoolConfig } from "pg";
-import { unusable } from "./place.ts";
+import { CreditMeterError } from "../errors.ts";
 
 /**
  * What is asked for unless the operator says otherwise. No connection is waited for, and no statement,
@@ -67,8 +67,16 @@ export function checkPostgres(): void {
   try {
     createRequire(import.meta.url).resolve("pg");
   } catch (error) {
-    throw unusable('A journal in PostgreSQL needs the package "pg": npm install pg.', error);
+    throw unusable(
+      'A journal in PostgreSQL needs the package "pg", which is not installed: npm install pg.',
+      error,
+    );
   }
+}
+
+/** The mend stands in the message: a local disk, which mends a journal in a file, is none here. */
+export function unusable(message: string, cause?: unknown): CreditMeterError {
+  return new CreditMeterError("journal-unusable", message, { cause });
 }
 
 function createConnections(pool: Pool): Connections {

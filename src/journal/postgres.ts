@@ -22,8 +22,7 @@ import type {
   Reservation,
   Settlement,
 } from "./journal.ts";
-import { unusable } from "./place.ts";
-import { type Connections, checkPostgres, connect, type Query } from "./postgres-pool.ts";
+import { type Connections, checkPostgres, connect, type Query, unusable } from "./postgres-pool.ts";
 import { migrations } from "./postgres-schema.ts";
 import { createStatements } from "./postgres-statements.ts";
 import { hasEnded, thisProcess } from "./process.ts";

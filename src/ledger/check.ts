@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { checked } from "../mistakes.ts";
 
 /** The value as the schema reads it, or an error that names each mistake. */
 export function check<Schema extends z.ZodType>(
@@ -6,12 +7,12 @@ export function check<Schema extends z.ZodType>(
   value: unknown,
   what: string,
 ): z.output<Schema> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw new TypeError(`The ledger cannot use these ${what}: ${mistakes(result.error)}.`);
+  const result = checked(schema, value);
+  if ("data" in result) return result.data;
+  throw new TypeError(`The ledger cannot use these ${what}: ${result.wrong}.`);
 }
 
-/** What is wrong, one phrase a field: `amount: expected number, received string`. */
+/** What is wrong with a request's body, one phrase a field, as servers say it. */
 export function mistakes(error: z.ZodError): string {
   return error.issues
     .map(({ path, message }) => `${path.length > 0 ? `${path.join(".")}: ` : ""}${message}`)

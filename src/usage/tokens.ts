@@ -3,6 +3,7 @@
 import type { Request, Response } from "express";
 import { z } from "zod";
 import { CreditMeterError } from "../errors.ts";
+import { checked } from "../mistakes.ts";
 import type { Usage } from "../redemption.ts";
 import { costOf, type ParsedRates, parseRate, type Rate, type Rates } from "./rates.ts";
 import type { Seen } from "./reader.ts";
@@ -37,12 +38,14 @@ const rate = z.custom<Rate>(
   "must be a decimal number of credits from 0 upwards with at most 12 places, such as 0.15",
 );
 const rates = { input: rate, output: rate, cachedInput: rate.optional() };
-const credits = z.int("must be a whole number of credits from 0 upwards").min(0);
+const creditWords = "must be a whole number of credits from 0 upwards";
+const credits = z.int(creditWords).min(0, creditWords);
+const perWords = "must be a whole number of tokens from 1 to 1,000,000,000";
 
 const schema = z.strictObject(
   {
     ...rates,
-    per: z.int("must be a whole number of tokens").min(1).max(1_000_000_000).default(1_000),
+    per: z.int(perWords).min(1, perWords).max(1_000_000_000, perWords).default(1_000),
     minimum: credits.default(0),
     models: z.record(z.string().min(1), z.strictObject(rates)).default({}),
     missing: z
@@ -56,7 +59,11 @@ const schema = z.strictObject(
       )
       .default("price-error"),
   },
-  "must be an object with at least input and output",
+  // An unknown member has words of its own.
+  {
+    error: ({ code }) =>
+      code === "invalid_type" ? "must be an object with at least input and output" : undefined,
+  },
 );
 
 /**
@@ -88,18 +95,13 @@ const schema = z.strictObject(
  * ```
  */
 export function tokens(options: TokenRates): TokenPrice {
-  const checked = schema.safeParse(options);
-  if (!checked.success) {
-    const wrong = checked.error.issues.map((issue) =>
-      issue.code === "unrecognized_keys"
-        ? `there is no ${issue.keys.map((key) => [...issue.path, key].join(".")).join(", ")}`
-        : `${issue.path.join(".")} ${issue.message}`.trim(),
-    );
-    throw new CreditMeterError("price-invalid", `Mend the rates of tokens(): ${wrong.join("; ")}.`);
+  const read = checked(schema, options);
+  if ("wrong" in read) {
+    throw new CreditMeterError("price-invalid", `Mend the rates of tokens(): ${read.wrong}.`);
   }
-  const { per, minimum, missing } = checked.data;
-  const usual = parsed(checked.data);
-  const models = Object.entries(checked.data.models).map(
+  const { per, minimum, missing } = read.data;
+  const usual = parsed(read.data);
+  const models = Object.entries(read.data.models).map(
     ([pattern, own]) => [matcher(pattern), parsed(own)] as const,
   );
 

@@ -75,7 +75,7 @@ test.each([
   [["--prot"], /^There is no option "--prot"/],
   [
     ["ledger", "--prot", "1"],
-    /^Unknown option '--prot': see express-credit-meter ledger --help\.\n$/,
+    /^Unknown option '--prot' \(did you mean --port\?\): see express-credit-meter ledger --help\.\n$/,
   ],
   [["ledger", "extra"], /^Unexpected argument 'extra'[^\n]*ledger --help\.\n$/],
   [["ledger", "--port", "x"], /^Give --port a number from 0 to 65535, not "x"\.\n$/],
