@@ -2,7 +2,7 @@
 
 import type { Request, Response } from "express";
 import request from "supertest";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { type CreditMeterOptions, creditMeter } from "../../../src/index.ts";
 import type { LedgerOptions } from "../../../src/ledger/index.ts";
 import { changed, permissions } from "../../ledger/x402-wire.ts";
@@ -214,6 +214,44 @@ describe("a request with an access token", () => {
       expect(JSON.stringify(body.paymentRequired)).toContain(JSON.stringify(accepted));
     }
     expect(settled).toMatchObject([{ status: "completed", transaction: "ch_1" }]);
+  });
+
+  test.fails("that sells by card is charged once: a success is never sent again (A5)", async () => {
+    const ledger = await listenTo({
+      "/x402/verify": { isValid: true, agentRequestId: "id-1" },
+      "/x402/settle": { success: true, billingModel: "pay-as-you-go", orderTx: "pi_3Q8" },
+    });
+    const { post, token, settled } = await api({
+      environment: { name: "other", baseUrl: ledger.baseUrl },
+      guard: { balance: "never" },
+      backoff: { baseMs: 1, maxMs: 1 },
+    });
+    expect((await post(await token())).status).toBe(200);
+    await vi.waitFor(() => {
+      expect(settled.length + ledger.heard("/x402/settle").length - 1).toBeGreaterThan(0);
+    });
+    expect(ledger.heard("/x402/settle")).toHaveLength(1);
+    expect(settled).toMatchObject([
+      { status: "completed", transaction: "pi_3Q8", redemption: { redeemedAmount: null } },
+    ]);
+  });
+
+  test.fails("that may have been charged in money waits for a person, and stops nobody's (A5)", async () => {
+    const ledger = await listenTo({
+      "/x402/verify": { isValid: true },
+      "/x402/settle": { success: false, orderTx: "pi_3Q8", errorReason: "No credits issued" },
+    });
+    const { post, token, meter, settled } = await api({
+      environment: { name: "other", baseUrl: ledger.baseUrl },
+      guard: { balance: "never" },
+      circuit: 2,
+    });
+    const signature = await token();
+    for (let nth = 0; nth < 3; nth += 1) expect((await post(signature)).status).toBe(200);
+    await meter.flush();
+    expect(ledger.heard("/x402/settle")).toHaveLength(3);
+    expect(settled.map(({ error }) => error?.reason)).toEqual(Array(3).fill("maybe-charged"));
+    expect(meter.health()).toMatchObject({ paused: null, unresolved: 3 });
   });
 
   test("whose holder the ledger knows by another name is refused", async () => {
