@@ -45,6 +45,7 @@ export const failureReasons = ["insufficient-credits", "proof-refused", "ledger-
 /** Why nobody can say whether, or how much, was charged: `error.reason` of an `unresolved` one. */
 export const unresolvedReasons = [
   "answer-lost",
+  "maybe-charged",
   "unexpected-answer",
   "idempotency-mismatch",
   "price-error",

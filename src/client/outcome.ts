@@ -6,7 +6,7 @@
 
 import type { FailureReason } from "../errors.ts";
 import type { Answer, LedgerCredits } from "../redemption.ts";
-import { errorReply, readObject, redeemReply } from "./wire.ts";
+import { errorReply, ledgerCredits, readObject } from "./wire.ts";
 
 /** Everything that is known of one attempt. */
 export interface Exchange {
@@ -30,20 +30,19 @@ export interface Dialect {
   readonly charge: "redemption" | "settlement";
   /** What to do where the endpoint is not there. */
   readonly mend: string;
-  /** What a 200 or 201 says that is a JSON object; undefined where that cannot be read. */
-  readonly decided: (
-    body: Readonly<Record<string, unknown>>,
-    requestedAmount: number,
-    said: Said,
-  ) => Answer | undefined;
+  /** What an answer tells of a charge that was applied, beside the credits. */
+  readonly completed: (body: Body, credits: Credits, requestedAmount: number) => Answer;
   readonly reasonOf: (said: Said) => FailureReason;
-  /**
-   * Codes that Nevermined marks as retryable on a 503, and that tell of a step before the burn. Anything
-   * else with a 5xx may have been applied.
-   */
-  readonly retryable: ReadonlySet<string>;
   /** By what the ledger knows a charge that comes again, and how it may be spelt. */
   readonly id: { readonly name: string; readonly words: RegExp };
+}
+
+export type Body = Readonly<Record<string, unknown>>;
+
+/** Credits of an answer; null: it does not name them. */
+export interface Credits {
+  readonly redeemed: LedgerCredits | null;
+  readonly remaining: LedgerCredits | null;
 }
 
 /** What a ledger's answer says in codes and words. */
@@ -61,6 +60,28 @@ export const keyCode = /^BCK\.(?:AUTH|APIKEY)\./;
 /** A code of Nevermined's domain. `BCK.HTTP.<status>` is the framework's and tells nothing. */
 export const domainCode = /^BCK\.(?!HTTP\.)[A-Z0-9_]+\.\d+$/;
 
+/**
+ * Codes after which the buyer may have been charged (nevermined-io/docs, development-guide/api-errors/codes.mdx):
+ * a burn that broke off, credits that were not issued after a card was charged, and a charge of a card of which
+ * the provider does not say whether it went through.
+ */
+const chargedCodes: ReadonlySet<string> = new Set([
+  "BCK.X402.0009",
+  "BCK.X402.0017",
+  "BCK.X402.0048",
+]);
+
+/**
+ * Codes that Nevermined marks as retryable on a 503, and that tell of a step before the burn: the session could
+ * not be verified; the permission could not be checked; what an account needs in order to burn at all was not
+ * installed. Anything else with a 5xx may have been applied.
+ */
+const retryableCodes: ReadonlySet<string> = new Set([
+  "BCK.AUTH.0014",
+  "BCK.X402.0051",
+  "BCK.X402.0052",
+]);
+
 /** Codes of a refusal, as Nevermined's catalogue has them. */
 export const reasonsByCode: ReadonlyMap<string, FailureReason> = new Map([
   ["BCK.CREDITS.0003", "insufficient-credits"],
@@ -72,13 +93,8 @@ export const reasonsByCode: ReadonlyMap<string, FailureReason> = new Map([
 const redemption: Dialect = {
   charge: "redemption",
   mend: "check the base URL and the redeem path of the environment",
-  decided(body, requestedAmount, said) {
-    if (body.success === false) return refused(said, reasonOf(said));
-    const reply = redeemReply.safeParse(body);
-    return reply.success ? completed(reply.data, requestedAmount) : undefined;
-  },
+  completed: (_body, credits, requestedAmount) => completed(credits, requestedAmount),
   reasonOf,
-  retryable: new Set(["BCK.AUTH.0014"]),
   id: { name: "redemption id", words: /idempotency[-_ ]?key/i },
 };
 
@@ -121,12 +137,24 @@ export function judge(
 
   const { status, headers } = answer;
   const body = readObject(answer.body);
-  const said = wordsOf(status, body);
+  const isDone = status === 200 || status === 201;
+  const said = isDone
+    ? withReason(wordsOf(status, body), body?.errorReason)
+    : wordsOf(status, body);
   const { code, words } = said;
 
-  if (status === 200 || status === 201) {
-    const decided = body && dialect.decided(body, requestedAmount, said);
-    if (decided) return decided;
+  const sign = signOfCharge(said, body ?? {});
+  if (sign !== undefined) {
+    return {
+      status: "unresolved",
+      reason: "maybe-charged",
+      code,
+      message: `The buyer may have been charged: the ledger answered ${status}, ${sign} (${words}).`,
+    };
+  }
+  if (isDone && body?.success !== false) {
+    const credits = body && readCredits(body);
+    if (credits) return dialect.completed(body, credits, requestedAmount);
     const why = fault ? ` (${fault.message})` : "";
     return lost(
       fault?.code ?? code,
@@ -134,12 +162,12 @@ export function judge(
     );
   }
   const kind = kindOf(said, answer.body);
-  if (kind === "refused") return refused(said, dialect.reasonOf(said));
   if (kind === "key" || kind === "route") {
     const message = faultMessage(kind, dialect.mend, words);
     return { status: "pending", reason: "configuration-fault", code, message };
   }
-  if (status === 429 || (status === 503 && dialect.retryable.has(code))) {
+  if (isDone || kind === "refused") return refused(said, dialect.reasonOf(said));
+  if (status === 429 || (status === 503 && retryableCodes.has(code))) {
     return {
       status: "pending",
       reason: "ledger-throttled",
@@ -187,21 +215,64 @@ export function judge(
 }
 
 /** What an answer says in the shapes of an error, as far as it does. */
-export function wordsOf(status: number, body: Record<string, unknown> | undefined): Said {
+export function wordsOf(status: number, body: Body | undefined): Said {
   const error = errorReply.parse(body ?? {});
   const code = error.code ?? `HTTP_${status}`;
   return { status, code, words: error.message || error.error || `HTTP status ${status}` };
 }
 
-/** What a 4xx speaks of: the charge, our key, or the address that we sent it to. */
+/** A reason that is one word is a code. */
+export function withReason(said: Said, reason: unknown): Said {
+  if (typeof reason !== "string" || reason === "") return said;
+  return { ...said, words: reason, ...(/^[\w.]{1,64}$/.test(reason) && { code: reason }) };
+}
+
+/**
+ * What says, in an answer that is no plain success, that the buyer may have been charged: such an answer is
+ * never sent again on its own, not even under an id that the ledger honours, since what was charged may be a
+ * card, and the id that of a burn that came after it.
+ */
+function signOfCharge({ status, code }: Said, body: Body): string | undefined {
+  if (chargedCodes.has(code)) return "with a code that says so";
+  const isDone = status === 200 || status === 201;
+  if (isYes(body.success)) return isDone ? undefined : "and calls it a success";
+  if (isDone && body.success !== false) return undefined;
+  const { transaction, orderTx, creditsRedeemed } = body;
+  // x402, section 5.3.2: an empty string where the settlement failed.
+  const named = [transaction, orderTx].some((it) => typeof it === "string" && it !== "");
+  const burned = (ledgerCredits.safeParse(creditsRedeemed).data ?? 0) !== 0;
+  return named || burned ? "no success, and names what it charged" : undefined;
+}
+
+/** Nevermined's document types it as a boolean. */
+function isYes(success: unknown): boolean {
+  return success === true || success === "true";
+}
+
+/**
+ * The credits that a 200 or 201 names. Undefined where it cannot be read; whatever says that it is a success is
+ * one, and what it names in a way that cannot be read is left out.
+ */
+function readCredits(body: Body): Credits | undefined {
+  const { success = null, creditsRedeemed, remainingBalance } = body;
+  const redeemed = ledgerCredits.nullish().safeParse(creditsRedeemed);
+  const isReadable = isYes(success) || (success === null && redeemed.success);
+  if (!isReadable) return undefined;
+  const remaining = ledgerCredits.nullish().safeParse(remainingBalance);
+  return { redeemed: redeemed.data ?? null, remaining: remaining.data ?? null };
+}
+
+/** What an answer that is no success speaks of: the charge, our key, or the address that we sent it to. */
 export function kindOf(
   { status, code }: Said,
   body: string | undefined,
 ): "refused" | "key" | "route" | "other" {
-  if (status === 402) return "refused";
   if (status === 401) return "key";
-  if (status !== 400 && status !== 403 && status !== 404) return "other";
+  const isRefusal = status === 200 || status === 201 || (status >= 400 && status < 500);
+  if (!isRefusal || status === 408 || status === 429) return "other";
   if (keyCode.test(code)) return "key";
+  if (status === 402) return "refused";
+  if (status !== 400 && status !== 403 && status !== 404) return "other";
   if (domainCode.test(code)) return "refused";
   // NestJS, and Express in HTML, for a route that is not there.
   return status === 404 && /\bCannot POST\b/.test(body ?? "") ? "route" : "other";
@@ -215,23 +286,19 @@ export function faultMessage(kind: "key" | "route", mend: string, words: string)
 }
 
 export function completed(
-  reply: {
-    creditsRedeemed?: LedgerCredits | null | undefined;
-    remainingBalance?: LedgerCredits | null | undefined;
-  },
+  { redeemed, remaining }: Credits,
   requestedAmount: number,
 ): Extract<Answer, { status: "completed" }> {
-  const redeemedAmount = reply.creditsRedeemed ?? null;
   return {
     status: "completed",
-    redeemedAmount,
-    remainingBalance: reply.remainingBalance ?? null,
+    redeemedAmount: redeemed,
+    remainingBalance: remaining,
     // A string is past MAX_SAFE_INTEGER, so more than any amount that can be asked for.
-    short: typeof redeemedAmount === "number" && redeemedAmount < requestedAmount,
+    short: typeof redeemed === "number" && redeemed < requestedAmount,
   };
 }
 
-export function refused({ code, words }: Said, reason: FailureReason): Answer {
+function refused({ code, words }: Said, reason: FailureReason): Answer {
   return { status: "failed", reason, code, message: words };
 }
 

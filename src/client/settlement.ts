@@ -3,6 +3,8 @@
 import type { FailureReason } from "../errors.ts";
 import type { Answer, Verification } from "../redemption.ts";
 import {
+  type Body,
+  type Credits,
   completed,
   type Dialect,
   type Exchange,
@@ -10,11 +12,11 @@ import {
   judge,
   kindOf,
   reasonsByCode,
-  refused,
   type Said,
+  withReason,
   wordsOf,
 } from "./outcome.ts";
-import { ledgerCredits, readObject } from "./wire.ts";
+import { readObject } from "./wire.ts";
 import { settleReply, verifyReply } from "./x402-wire.ts";
 
 /** Codes of Nevermined's catalogue (nevermined-io/docs, development-guide/api-errors/codes.mdx). */
@@ -54,11 +56,8 @@ function reasonOf({ status, code, words }: Said): FailureReason {
 const settlement: Dialect = {
   charge: "settlement",
   mend: "check the base URL of the environment",
-  decided,
+  completed: settled,
   reasonOf,
-  // X402.0051: the permission check before the burn could not be completed; X402.0052: what has to be
-  // installed before an account can burn at all was not.
-  retryable: new Set(["BCK.AUTH.0014", "BCK.X402.0051", "BCK.X402.0052"]),
   id: { name: "agentRequestId", words: /agent[-_ ]?request[-_ ]?id|idempotency[-_ ]?key/i },
 };
 
@@ -73,44 +72,17 @@ export function readSettlement(exchange: Exchange, requestedAmount: number, now:
   return judge(settlement, exchange, requestedAmount, now);
 }
 
-function decided(
-  body: Readonly<Record<string, unknown>>,
-  requestedAmount: number,
-  said: Said,
-): Answer | undefined {
-  const read = settleReply.safeParse(body);
-  // x402, section 5.3.2: an empty string where the settlement failed.
-  const isOnChain = typeof body.transaction === "string" && body.transaction !== "";
-  if (body.success === false) {
-    const burned = ledgerCredits.safeParse(body.creditsRedeemed).data ?? 0;
-    if (isOnChain || burned !== 0) {
-      return contradiction(said, "it says that it refused, and names what it charged");
-    }
-    const refusal = withReason(said, body.errorReason);
-    return refused(refusal, reasonOf(refusal));
-  }
-  if (!read.success) return undefined;
-  const { transaction, payer, billingModel, ...amounts } = read.data;
-  const proof = { ...(transaction && { transaction }), ...(payer && { payer }) };
-  if (billingModel !== "pay-as-you-go") return { ...completed(amounts, requestedAmount), ...proof };
-  // Credits are "0" here even where the buyer was charged, and a transaction is the only sign of it
-  // (nevermined-io/docs, specs/x402-smart-accounts, section 6.4).
-  if (!isOnChain) return contradiction(said, "it says that it charged, by no transaction");
-  return { ...completed({}, requestedAmount), ...proof };
-}
-
-/** A reason that is one word is a code. */
-function withReason(said: Said, reason: unknown): Said {
-  if (typeof reason !== "string" || reason === "") return said;
-  return { ...said, words: reason, ...(/^[\w.]{1,64}$/.test(reason) && { code: reason }) };
-}
-
-function contradiction({ status, code, words }: Said, what: string): Answer {
+function settled(body: Body, credits: Credits, requestedAmount: number): Answer {
+  const { transaction, orderTx, payer, billingModel } = settleReply.parse(body);
+  const isInCredits = billingModel === undefined || billingModel === "credits";
+  // A sale in money names "0" credits, which says nothing of what was charged; its reference is the order
+  // where the money is on a card (nevermined-io/docs, specs/x402-smart-accounts, section 6.4).
+  const told = isInCredits ? credits : { redeemed: null, remaining: null };
+  const reference = transaction ?? orderTx;
   return {
-    status: "unresolved",
-    reason: "unexpected-answer",
-    code,
-    message: `The ledger answered ${status} and contradicts itself: ${what} (${words}).`,
+    ...completed(told, requestedAmount),
+    ...(reference !== undefined && { transaction: reference }),
+    ...(payer !== undefined && { payer }),
   };
 }
 

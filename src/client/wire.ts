@@ -29,16 +29,6 @@ export const ledgerCredits = z.union([
     }),
 ]);
 
-/**
- * A 200 of `POST /protocol/plans/redeem`: every field is optional by the document. What was
- * redeemed decides money and must be readable; a balance that is not is only left out.
- */
-export const redeemReply = z.looseObject({
-  success: z.boolean().nullish(),
-  creditsRedeemed: ledgerCredits.nullish(),
-  remainingBalance: ledgerCredits.nullish().catch(null),
-});
-
 /** NestJS, on which Nevermined's backend runs, gives the faults of a validation as an array. */
 const words = z.union([z.string(), z.array(z.string()).transform((several) => several.join("; "))]);
 

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { Charge, VerifyQuestion } from "../redemption.ts";
-import { breach, ledgerCredits, readObject } from "./wire.ts";
+import { breach, readObject } from "./wire.ts";
 
 /** Both come from the ledger; the embedded one and Nevermined's own (`arId-<uuid>`) fit. */
 const requestIdPattern = /^[\w-]{1,128}$/;
@@ -53,22 +53,24 @@ export function encodeVerify(question: VerifyQuestion): string {
   return JSON.stringify({ paymentRequired, x402AccessToken, maxAmount: String(maxAmount) });
 }
 
-/**
- * A 200 or 201 of `POST /x402/settle` that did not refuse. `success` is required by Nevermined's OpenAPI document. What was
- * redeemed decides money and must be readable; the rest is only left out where it is not.
- */
+/** A hash on a chain, or the id that a payment provider gave. */
+const reference = z
+  .string()
+  .regex(/^[\w-]{1,128}$/)
+  .optional()
+  .catch(undefined);
+
+/** A 200 or 201 of `POST /x402/settle` that charged, beside the credits: left out where it cannot be read. */
 export const settleReply = z.looseObject({
-  success: z.literal(true),
-  /** `pay-as-you-go`: the buyer was charged in money, and credits are always "0". */
-  billingModel: z.string().optional().catch(undefined),
-  creditsRedeemed: ledgerCredits.nullish(),
-  remainingBalance: ledgerCredits.nullish().catch(null),
-  /** A hash on a chain, or the id that a payment provider gave. */
-  transaction: z
+  /** "credits", which it is where it is not told; any other word, such as "pay-as-you-go", is money. */
+  billingModel: z
     .string()
-    .regex(/^[\w-]{1,128}$/)
-    .optional()
-    .catch(undefined),
+    .nullish()
+    .transform((word) => word ?? undefined)
+    .catch("unknown"),
+  transaction: reference,
+  /** The reference of a charge on a card, where there is no transaction. */
+  orderTx: reference,
   payer: address.optional().catch(undefined),
 });
 

@@ -33,7 +33,8 @@ const codeOfErrors: Partial<Record<Endpoint, string>> = {
   redeem: "BCK.PROTOCOL.0020",
   permissions: "BCK.X402.0004",
   verify: "BCK.X402.0006",
-  settle: "BCK.X402.0009",
+  // Not 0009: after that one the buyer may have been charged, which is another fault.
+  settle: "BCK.X402.0006",
 };
 
 /** How a request is led from its arrival, through its faults, to its answer. */

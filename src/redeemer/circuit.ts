@@ -135,7 +135,10 @@ function troubleOf(answer: Answer): string | undefined {
     case "failed":
       return undefined;
     case "unresolved":
-      return answer.reason === "idempotency-mismatch" ? undefined : answer.reason;
+      // These speak of one charge, and the ledger that says so is there.
+      return answer.reason === "idempotency-mismatch" || answer.reason === "maybe-charged"
+        ? undefined
+        : answer.reason;
     case "pending":
       return answer.reason === "still-running" ? undefined : answer.reason;
   }

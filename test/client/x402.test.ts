@@ -213,7 +213,8 @@ describe("against the embedded ledger", () => {
       0,
     ],
     ["error-before-applying", { status: 503 }, "unresolved answer-lost", 0],
-    ["error-before-applying", { status: 500, code: "BCK.X402.0009" }, "unresolved answer-lost", 0],
+    ["error-before-applying", { status: 500, code: "BCK.X402.0006" }, "unresolved answer-lost", 0],
+    ["error-after-applying", { status: 500, code: "BCK.X402.0009" }, "unresolved maybe-charged", 1],
     ["throttle-before-applying", {}, "pending ledger-throttled", 0],
     ["refuse-before-applying", { code: "BCK.X402.0059" }, "failed proof-refused", 0],
     [
