@@ -159,7 +159,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     environment: settings.environment.name === "live" ? "production" : "test",
     openDoor: (tell) => openDoor(settings, report, tell),
     onSettled: report.settled,
-    onTrouble: report.trouble,
+    onAnswer: report.answered,
     onUnsent: report.unsent,
     onCharge: (event) => guard.learn(event),
     onHealth: report.health,

@@ -9,8 +9,8 @@ import type { Answer, Redemption } from "./redemption.ts";
 
 export interface Report {
   settled(redemption: Redemption): void;
-  /** A charge that must be sent again; null when the ledger answers. */
-  trouble(trouble: Extract<Answer, { status: "pending" }> | null): void;
+  /** What an attempt to charge came to. */
+  answered(answer: Answer): void;
   unsent(redemption: Redemption): void;
   mismatch(mismatch: {
     method: string;
@@ -32,6 +32,8 @@ export interface Report {
 }
 
 const minuteMs = 60_000;
+/** Charges in a row whose answers name nothing, at which it is told. */
+const namelessSuspicious = 3;
 
 export function createReport(
   logger: Logger,
@@ -42,6 +44,7 @@ export function createReport(
   let lastProblem: string | null = null;
   let lastPaused: string | null = null;
   let exposureToldUntil = 0;
+  let namelessInARow = 0;
   const mismatches = new Set<string>();
 
   function call(listener: (redemption: Redemption) => unknown, redemption: Redemption) {
@@ -59,22 +62,34 @@ export function createReport(
     }
   }
 
+  function trouble(trouble: Extract<Answer, { status: "pending" }> | null) {
+    if (trouble?.reason === troubled) return;
+    if (trouble) {
+      const { reason, code, message } = trouble;
+      const level = reason === "configuration-fault" ? "error" : "warn";
+      logger[level]({ reason, code }, `Charges wait to be sent again: ${message}`);
+    } else {
+      logger.info({ reason: troubled }, "The ledger answers again; waiting charges are sent.");
+    }
+    troubled = trouble?.reason;
+  }
+
   return {
     settled(redemption) {
       logger[levelOf(redemption)](lineOf(redemption), redemption.message);
       for (const listener of listeners) call(listener, redemption);
     },
 
-    trouble(trouble) {
-      if (trouble?.reason === troubled) return;
-      if (trouble) {
-        const { reason, code, message } = trouble;
-        const level = reason === "configuration-fault" ? "error" : "warn";
-        logger[level]({ reason, code }, `Charges wait to be sent again: ${message}`);
-      } else {
-        logger.info({ reason: troubled }, "The ledger answers again; waiting charges are sent.");
-      }
-      troubled = trouble?.reason;
+    answered(answer) {
+      if (answer.status === "pending") trouble(answer);
+      if (answer.status === "completed" || answer.status === "failed") trouble(null);
+      if (answer.status !== "completed") return;
+      namelessInARow = namesNothing(answer) ? namelessInARow + 1 : 0;
+      if (namelessInARow !== namelessSuspicious) return;
+      logger.warn(
+        { count: namelessInARow },
+        "The answers to the last charges name neither credits nor a balance: they count as charged, but a gateway that answers everything with 200 would look the same. Check the base URL, and compare a holder's balance.",
+      );
     },
 
     unsent(redemption) {
@@ -191,6 +206,12 @@ export function createReport(
       );
     },
   };
+}
+
+/** A sale in money names no credits; what the ledger calls it is as good. */
+function namesNothing(answer: Extract<Answer, { status: "completed" }>): boolean {
+  const { redeemedAmount, remainingBalance, transaction } = answer;
+  return redeemedAmount === null && remainingBalance === null && transaction === undefined;
 }
 
 function levelOf({ status, short }: Redemption): "debug" | "info" | "warn" | "error" {

@@ -26,12 +26,12 @@ async function charged(...replies: object[]) {
 
 const told = { success: true, creditsRedeemed: 1, remainingBalance: 9 };
 
-test.fails("three answers in a row that name no credits are one warning (E20)", async () => {
+test("three answers in a row that name no credits are one warning (E20)", async () => {
   const warnings = await charged({}, {}, {}, {}, {});
   expect(warnings).toEqual([expect.stringContaining("name neither credits nor a balance")]);
 });
 
-test.fails("they are told again after an answer that named some (E20)", async () => {
+test("they are told again after an answer that named some (E20)", async () => {
   expect(await charged({}, {}, {}, told, {}, {}, {})).toHaveLength(2);
 });
 

@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { dropOldest } from "../drop-oldest.ts";
 import type { JournalRecord } from "../journal/journal.ts";
 import {
+  type Answer,
   applyChange,
   applyRecord,
   type ChargeEvent,
@@ -39,8 +40,8 @@ export interface RedemptionsOptions {
   readonly openDoor: (tell: (outcome: Outcome) => void) => Door;
   /** Called once for every redemption that settles while it is live. */
   readonly onSettled: (redemption: Redemption) => void;
-  /** Called with every charge that must be sent again, and with null when the ledger answers. */
-  readonly onTrouble: (trouble: Extract<Change, { status: "pending" }> | null) => void;
+  /** Called with what each attempt to charge came to here, in order. */
+  readonly onAnswer: (answer: Answer) => void;
   /** Called for a charge that ends with the meter or the process: nothing else remembers it. */
   readonly onUnsent: (redemption: Redemption) => void;
   /** Hears of every charge: handed over, acknowledged, sent, settled. */
@@ -131,7 +132,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   const options = {
     ...given,
     onSettled: harmless(given.onSettled),
-    onTrouble: harmless(given.onTrouble),
+    onAnswer: harmless(given.onAnswer),
     onUnsent: harmless(given.onUnsent),
     onCharge: harmless(given.onCharge),
     onHealth: harmless(given.onHealth),
@@ -220,8 +221,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
 
   function changed(news: News) {
     const { redemptionId, change } = news;
-    if (change.status === "pending") options.onTrouble(change);
-    if (change.status === "completed" || change.status === "failed") options.onTrouble(null);
+    if (change.status !== "sending" && change.status !== "changed") options.onAnswer(change);
     const entry = live.get(redemptionId);
     const was = entry?.redemption.status;
     if (entry && !carryOut(entry, change)) return;

@@ -30,7 +30,7 @@ function atADoor() {
       return door as Door;
     },
     onSettled: none,
-    onTrouble: none,
+    onAnswer: none,
     onUnsent: none,
     lasting: true,
     onCharge: none,
