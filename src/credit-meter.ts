@@ -2,6 +2,7 @@
 
 import express, { type Request, type RequestHandler, type Router } from "express";
 import pino from "pino";
+import { systemClock } from "./clock.ts";
 import { CreditMeterError } from "./errors.ts";
 import { createGuard } from "./guard/guard.ts";
 import { createMeter, holdOf } from "./middleware/meter.ts";
@@ -117,9 +118,6 @@ export interface MeterHealth {
 
 const defaultDeadlineMs = 10_000;
 
-/** Milliseconds that a request waits for the journal, where it must, before it is refused. */
-const journalWaitMs = 5_000;
-
 /**
  * Makes a meter: a middleware that charges the plan credits of whoever sends a request, after its
  * response has gone.
@@ -173,7 +171,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
       settings.guard.scope === "fleet" ? (asked) => redemptions.door.ask("hold", asked) : undefined,
     onExposureReached: report.exposureReached,
     unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
-    elapsed: () => performance.now(),
+    waitMs: settings.limits.waitMs,
+    clock: systemClock,
     now: Date.now,
   });
   const { payment } = settings;
@@ -183,6 +182,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
       ...settings.x402,
       network: networkOf(settings.environment.name),
       passesUnverified: settings.guard.onLedgerDown === "credit-line",
+      waitMs: settings.limits.waitMs,
+      clock: systemClock,
       ask: (question) => redemptions.door.ask("verify", question),
     });
   const meter = createMeter({
@@ -199,7 +200,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     singleUse: settings.guard.proofs === "single-use",
     redemptions,
     strict: settings.durability === "strict",
-    journalWaitMs,
+    waitMs: settings.limits.waitMs,
+    clock: systemClock,
     onMismatch: report.mismatch,
     checkSetup: checkExpress,
   });

@@ -31,6 +31,7 @@ export const refusalCodes = [
   "proof-spent",
   "request-id-repeated",
   "ledger-away",
+  "not-asked-in-time",
   "route-unlisted",
   "queue-full",
   "journal-full",

@@ -171,6 +171,17 @@ export interface CreditMeterOptions {
   readonly abortGraceMs?: number | undefined;
   /** Who passes before the handler runs, and what a dishonest buyer can cost at most. */
   readonly guard?: GuardSettings | undefined;
+  /** How much of something one request may take. */
+  readonly limits?:
+    | {
+        /**
+         * Milliseconds that a request waits in all before its handler runs or it is refused: for the journal,
+         * the ledger's word on a balance or a token, and holds of the fleet. What functions of your own take
+         * does not count. Default: 5,000; 1 to 600,000.
+         */
+        readonly waitMs?: number | undefined;
+      }
+    | undefined;
   /** Charges on the wire at once. Default: 16; 1 to 1,024. */
   readonly concurrency?: number | undefined;
   /** Charges of one holder on the wire at once. Default: 4; 1 to 1,024. */
@@ -259,6 +270,7 @@ export interface Settings {
     readonly proofs: "reusable" | "single-use";
     readonly verifyProof: VerifyProof | undefined;
   };
+  readonly limits: { readonly waitMs: number };
   readonly concurrency: number;
   readonly perHolder: number;
   readonly circuit: number;
@@ -426,6 +438,7 @@ const optionsSchema = z.strictObject(
     chargeWhen: aFunction<ChargeWhen>().optional(),
     abortGraceMs: wholeNumber(0, 600_000).default(5_000),
     guard: guardSchema.prefault({}),
+    limits: z.strictObject({ waitMs: wholeNumber(1, 600_000).default(5_000) }).prefault({}),
     concurrency: wholeNumber(1, 1_024).default(16),
     perHolder: wholeNumber(1, 1_024).default(4),
     circuit: wholeNumber(1, 1_000).default(5),

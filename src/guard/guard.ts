@@ -7,10 +7,11 @@
 
 import { createHash } from "node:crypto";
 import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
+import { type Clock, type Late, late, type Waits } from "../clock.ts";
 import { dropOldest } from "../drop-oldest.ts";
 import { type BalanceReading, type ChargeEvent, holderKeyOf, type Payment } from "../redemption.ts";
 import { type Hold, type Turned, takeHold } from "./hold.ts";
-import { createQuestions } from "./questions.ts";
+import { createQuestions, type WasAsked } from "./questions.ts";
 import {
   available,
   isBusy,
@@ -35,7 +36,7 @@ export interface GuardOptions {
   readonly blockForMs: number;
   /** What is done while the ledger does not answer. */
   readonly onLedgerDown: "credit-line" | "refuse";
-  /** Balances that are asked for at once, at the most. */
+  /** Balances that are asked for at once, at the most; of four places one is kept for known holders. */
   readonly maxQuestions: number;
 }
 
@@ -62,15 +63,16 @@ export interface GuardParts extends GuardOptions {
   readonly unsettledInJournal: () => number;
   /** Called whenever someone is refused because all together owe too much. Must not throw. */
   readonly onExposureReached: () => void;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly elapsed: () => number;
+  /** Milliseconds that a question may take, waiting for its turn included. */
+  readonly waitMs: number;
+  readonly clock: Clock;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
 
 export interface Guard {
   /** @param credits what the request may cost; 0: it costs nothing, and may pass */
-  admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned>;
+  admit(payment: Payment, credits: number, waits: Waits): Hold | Turned | Promise<Hold | Turned>;
   /** Hears what becomes of charges. */
   learn(event: ChargeEvent): void;
   /** Credits that holders owe whose balance is not known. */
@@ -90,12 +92,17 @@ const goodProofsKept = 4;
 const maxSent = 10_000;
 
 export function createGuard(parts: GuardParts): Guard {
-  const { elapsed } = parts;
+  const { clock } = parts;
+  const { elapsed } = clock;
   const standings = new Map<string, Standing>();
   let sweepAt = maxStandings;
-  const questions = createQuestions<Standing>(parts.maxQuestions);
+  const questions = createQuestions<Standing>({
+    atOnce: parts.maxQuestions,
+    longestMs: parts.waitMs,
+    clock,
+  });
   /** The order of events; time is too coarse for it. */
-  let clock = 0;
+  let events = 0;
   /** When charges on the wire were sent, in that order, and what their holder had spent by then. */
   const sentAt = new Map<string, { readonly at: number; readonly spent: number }>();
   let awayUntil = 0;
@@ -124,7 +131,10 @@ export function createGuard(parts: GuardParts): Guard {
     if (standings.size >= sweepAt) {
       const now = elapsed();
       const mayGo = (one: Standing) => !isBusy(one, now) && !questions.isUnderWay(one);
-      dropOldest(standings, maxStandings / 8, mayGo);
+      const isStranger = (one: Standing) => !one.isAcquainted && mayGo(one);
+      // Strangers do not make us forget who pays.
+      const gone = dropOldest(standings, maxStandings / 8, isStranger);
+      if (gone.length === 0) dropOldest(standings, maxStandings / 8, mayGo);
       // Where few may go, they are not looked for with each new one.
       sweepAt = Math.max(maxStandings, standings.size + maxStandings / 8);
     }
@@ -149,10 +159,12 @@ export function createGuard(parts: GuardParts): Guard {
     standing: Standing,
     credits: number,
     proof: string,
-    isAnswered: boolean,
+    asked: WasAsked | undefined,
   ): Turned | "pass" | undefined {
     const now = elapsed();
+    const isAnswered = asked === "asked";
     if (standing.blockedUntil > now && !isGood(standing, proof)) return { code: "holder-blocked" };
+    if (asked === "unasked") return byTrust(standing, credits);
     if (!standing.isLoaded) return isAnswered ? byLine(standing, credits) : undefined;
     const age = now - standing.toldAt;
     const isFresh = standing.isKnown && (isAnswered || age <= parts.balanceTtlMs);
@@ -166,6 +178,14 @@ export function createGuard(parts: GuardParts): Guard {
     if (parts.balance === "ask" && !isAnswered && !isSettled) return undefined;
     const isTold = isFresh || (standing.isKnown && isRefused);
     return isTold ? poor(standing) : byLine(standing, credits);
+  }
+
+  /** Not asked in time says nothing of the ledger: what was told last counts, and there is no line. */
+  function byTrust(standing: Standing, credits: number): Turned | "pass" {
+    const free = available(standing);
+    if (free === undefined) return { code: "not-asked-in-time" };
+    const mayFit = free >= credits || mustAskJournal(standing);
+    return mayFit && standing.brokeUntil <= elapsed() ? "pass" : poor(standing);
   }
 
   /** Nobody says what the holder has. */
@@ -205,29 +225,34 @@ export function createGuard(parts: GuardParts): Guard {
   }
 
   /** Asks the ledger and the journal. Never rejects. */
-  async function ask(standing: Standing) {
+  async function ask(standing: Standing): Promise<WasAsked> {
     const { planId, holderAddress, spent } = standing;
-    const askedAt = clock;
+    const askedAt = events;
     let askLedger = false;
-    const known = await questions.ask(() => {
+    standing.wasAsked = false;
+    const asked = await questions.ask(() => {
+      standing.wasAsked = true;
       // When it is its turn: those before it may have found out that the ledger is away.
       askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
       return parts.ask({ planId, holderAddress, askLedger, isShared: parts.share !== undefined });
-    });
+    }, standing.isAcquainted);
+    if (asked.kind === "unasked") return "unasked";
+    const known = asked.kind === "answered" ? asked.answer : undefined;
     const now = elapsed();
     const balance = known?.balance;
     const isAway = parts.balance === "ask" && !balance?.told && !balance?.answered;
     alter(standing, () => {
       standing.isAway = isAway;
       if (known) load(standing, known.account, askedAt);
-      const asked = { at: askedAt, spent: known?.spentBefore ?? spent };
-      if (balance?.told) tellBalance(standing, balance.amount, asked, now);
+      const before = { at: askedAt, spent: known?.spentBefore ?? spent };
+      if (balance?.told) tellBalance(standing, balance.amount, before, now);
       else if (now - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
     });
     // A ledger that does not tell will not do so in a moment.
     const isMute = balance?.told === false && balance.answered;
     standing.settledUntil = now + (isMute ? parts.balanceTtlMs : parts.refusalTtlMs);
     if (isAway && askLedger) awayUntil = now + awayMs;
+    return "asked";
   }
 
   /** The journal's word on what is not settled replaces ours; what it refused before we came counts. */
@@ -265,10 +290,10 @@ export function createGuard(parts: GuardParts): Guard {
     const { blockForMs } = parts;
     if (found.credits !== null && found.credits !== known.credits) {
       standing.settledUntil = 0;
-      refused(standing, "insufficient-credits", blockForMs, clock, 0);
+      refused(standing, "insufficient-credits", blockForMs, events, 0);
     }
     if (found.otherwise !== null && found.otherwise !== known.otherwise) {
-      refused(standing, "otherwise", blockForMs, clock, 0);
+      refused(standing, "otherwise", blockForMs, events, 0);
     }
   }
 
@@ -278,7 +303,8 @@ export function createGuard(parts: GuardParts): Guard {
     { proof }: Payment,
     redemptionId: string,
     credits: number,
-  ): Promise<Turned | undefined> {
+    waits: Waits,
+  ): Promise<Turned | Late | undefined> {
     const { creditLine, maxExposure, blockForMs, share: ask } = parts;
     if (!ask) return undefined;
     for (let tries = 0; tries < sharesAgain; tries += 1) {
@@ -286,7 +312,8 @@ export function createGuard(parts: GuardParts): Guard {
       const within =
         isKnown && total !== undefined ? { total } : { creditLine, maxExposure, blockForMs };
       const asked = { redemptionId, planId, holderAddress, credits, within, refused };
-      const answer = await ask(asked);
+      const answer = await waits.within(ask(asked));
+      if (answer === late) return late;
       alter(standing, () => {
         hear(standing, answer.account);
         standing.elsewhere = answer.elsewhere;
@@ -299,11 +326,8 @@ export function createGuard(parts: GuardParts): Guard {
         return { code: "exposure-reached" };
       }
       // What this request has on hold counts already.
-      let decision = decide(standing, 0, proof, false);
-      if (!decision) {
-        await askOnce(standing);
-        decision = decide(standing, 0, proof, true);
-      }
+      let decision = decide(standing, 0, proof, undefined);
+      if (!decision) decision = decide(standing, 0, proof, await askWithin(standing, waits));
       if (decision !== "pass") return decision ?? { code: "ledger-away" };
     }
     return standing.isKnown ? poor(standing) : { code: "exposure-reached" };
@@ -327,38 +351,53 @@ export function createGuard(parts: GuardParts): Guard {
     } else standing.blockedUntil = Math.max(standing.blockedUntil, until);
   }
 
-  /** One question at a time for each holder; everyone else waits for the same answer. */
-  function askOnce(standing: Standing): Promise<void> {
-    return questions.share(standing, () => ask(standing));
+  /**
+   * One question at a time for each holder; everyone else waits for the same answer, each for as long as
+   * they may.
+   */
+  async function askWithin(standing: Standing, waits: Waits): Promise<WasAsked> {
+    const asked = await waits.within(questions.share(standing, () => ask(standing)));
+    if (asked !== late) return asked;
+    if (!standing.wasAsked) return "unasked";
+    // It was asked, and is too slow: it might as well be away.
+    alter(standing, () => {
+      standing.isAway = true;
+      if (elapsed() - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;
+    });
+    return "asked";
   }
 
-  const take = (standing: Standing, credits: number, payment: Payment) =>
-    takeHold(standing, credits, payment, {
+  const take = (standing: Standing, credits: number, payment: Payment, waits: Waits) =>
+    takeHold(standing, credits, payment, waits, {
       alter,
       decide,
-      askOnce,
+      askWithin,
       share: parts.share ? share : undefined,
     });
 
-  function admit(payment: Payment, credits: number): Hold | Turned | Promise<Hold | Turned> {
+  function admit(
+    payment: Payment,
+    credits: number,
+    waits: Waits,
+  ): Hold | Turned | Promise<Hold | Turned> {
     const { planId, holderAddress, proof } = payment;
     const standing = standingOf(planId, holderAddress);
-    if (credits === 0) return take(standing, 0, payment);
-    const decision = decide(standing, credits, proof, false);
-    if (decision === "pass") return take(standing, credits, payment);
+    if (credits === 0) return take(standing, 0, payment, waits);
+    const decision = decide(standing, credits, proof, undefined);
+    if (decision === "pass") return take(standing, credits, payment, waits);
     if (decision) return decision;
-    return askOnce(standing).then(() => {
-      const late = decide(standing, credits, proof, true);
-      return late === "pass" ? take(standing, credits, payment) : (late ?? { code: "ledger-away" });
+    return askWithin(standing, waits).then((asked) => {
+      const then = decide(standing, credits, proof, asked) ?? { code: "ledger-away" };
+      return then === "pass" ? take(standing, credits, payment, waits) : then;
     });
   }
 
   function learn(event: ChargeEvent) {
     const { holderKey, amount } = event;
     const standing = standings.get(holderKey);
-    clock += 1;
+    events += 1;
     if (event.kind === "sending") {
-      sentAt.set(event.redemptionId, { at: clock, spent: standing?.spent ?? 0 });
+      sentAt.set(event.redemptionId, { at: events, spent: standing?.spent ?? 0 });
       if (sentAt.size > maxSent) dropOldest(sentAt, maxSent / 8);
       if (standing) standing.onWire += amount;
     }
@@ -407,13 +446,14 @@ export function createGuard(parts: GuardParts): Guard {
       const asked = { at: sent.at, spent: sent.spent + (isSpent ? amount : 0) };
       alter(standing, () => tellBalance(standing, told, asked, elapsed()));
     }
+    if (outcome.status === "completed") standing.isAcquainted = true;
     if (outcome.status === "completed" && outcome.proof !== null) remember(standing, outcome.proof);
     if (outcome.status !== "failed") return;
     // A person's decision says nothing about what comes next.
     if (outcome.byPerson) return;
     standing.settledUntil = 0;
     if (!standing.isKnown) lost.push({ until: elapsed() + parts.blockForMs, amount });
-    refused(standing, outcome.reason, parts.blockForMs, clock, amount);
+    refused(standing, outcome.reason, parts.blockForMs, events, amount);
     // That a proof has paid says nothing where one of those is refused; or one that is not known here.
     const hadPaid = outcome.proof === null || isGood(standing, outcome.proof);
     if (outcome.reason !== "insufficient-credits" && hadPaid) standing.goodProofs = [];

@@ -1,26 +1,33 @@
 /** Credits on hold for one request, from its admission to its charge. */
 
+import { type Late, late, type Waits } from "../clock.ts";
 import type { Payment } from "../redemption.ts";
+import type { WasAsked } from "./questions.ts";
 import type { Standing } from "./standing.ts";
 
 /** Credits on hold for one request. */
 export interface Hold {
   /** Credits that are on hold. */
   credits(): number;
-  /** Changes how much is on hold; a refusal leaves it as it is. */
-  change(credits: number): Turned | undefined | Promise<Turned | undefined>;
+  /** Changes how much is on hold; a refusal leaves it as it is. Rejects where the journal cannot answer. */
+  change(credits: number): Turned | Late | undefined | Promise<Turned | Late | undefined>;
   /**
    * Makes it known to all processes, under the id of its redemption. Undefined where there is nothing to
-   * wait for; else the request may still be refused. Rejects where the journal does not answer.
+   * wait for; else the request may still be refused. Rejects where the journal cannot answer.
    */
-  share(redemptionId: string): Promise<Turned | undefined> | undefined;
+  share(redemptionId: string): Promise<Turned | Late | undefined> | undefined;
   /** Ends it. Once: what comes later is forgotten. */
   end(): void;
 }
 
 /** Why a request may not pass. */
 export interface Turned {
-  readonly code: "insufficient-credits" | "holder-blocked" | "exposure-reached" | "ledger-away";
+  readonly code:
+    | "insufficient-credits"
+    | "holder-blocked"
+    | "exposure-reached"
+    | "ledger-away"
+    | "not-asked-in-time";
   /** What the holder has free, where the ledger told; for nobody but the holder. */
   readonly balance?: number;
 }
@@ -33,9 +40,9 @@ export interface HoldParts {
     standing: Standing,
     credits: number,
     proof: string,
-    isAnswered: boolean,
+    asked: WasAsked | undefined,
   ): Turned | "pass" | undefined;
-  askOnce(standing: Standing): Promise<void>;
+  askWithin(standing: Standing, waits: Waits): Promise<WasAsked>;
   /** Sets so many aside among all processes; undefined where holds are this process's own. */
   readonly share:
     | ((
@@ -43,7 +50,8 @@ export interface HoldParts {
         payment: Payment,
         redemptionId: string,
         credits: number,
-      ) => Promise<Turned | undefined>)
+        waits: Waits,
+      ) => Promise<Turned | Late | undefined>)
     | undefined;
 }
 
@@ -52,7 +60,8 @@ export function takeHold(
   standing: Standing,
   credits: number,
   payment: Payment,
-  { alter, decide, askOnce, share }: HoldParts,
+  waits: Waits,
+  { alter, decide, askWithin, share }: HoldParts,
 ): Hold {
   const { proof } = payment;
   let held = 0;
@@ -68,18 +77,19 @@ export function takeHold(
 
   function shareIt() {
     if (!share || sharedAs === undefined || ended || held === 0) return undefined;
-    return share(standing, payment, sharedAs, held);
+    return share(standing, payment, sharedAs, held, waits);
   }
 
   /** Raises it where that may pass; what the journal then refuses stays there as it was. */
-  function raise(next: number, isAnswered: boolean) {
+  function raise(next: number, asked: WasAsked | undefined) {
     const before = held;
-    const decision = decide(standing, next - held, proof, isAnswered);
+    const decision = decide(standing, next - held, proof, asked);
     if (decision !== "pass") return decision;
     if (ended) return undefined;
     set(next);
     return shareIt()?.then((turned) => {
-      if (turned && !ended) set(before);
+      // What comes late may be held there all the same: until the redemption ends.
+      if (turned && turned !== late && !ended) set(before);
       return turned;
     });
   }
@@ -94,8 +104,9 @@ export function takeHold(
     change(next) {
       if (ended) return undefined;
       if (next <= held) return set(next);
-      const mustAsk = decide(standing, next - held, proof, false) === undefined;
-      return mustAsk ? askOnce(standing).then(() => raise(next, true)) : raise(next, false);
+      const mustAsk = decide(standing, next - held, proof, undefined) === undefined;
+      if (!mustAsk) return raise(next, undefined);
+      return askWithin(standing, waits).then((asked) => raise(next, asked));
     },
     end() {
       if (ended) return;

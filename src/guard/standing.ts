@@ -53,10 +53,14 @@ export interface Standing {
   brokeAt: number;
   /** Set while the holder is refused whatever they have, by the same clock as `toldAt`. */
   blockedUntil: number;
+  /** Whether it has paid here, or the ledger told that it has credits: what strangers cannot make true. */
+  isAcquainted: boolean;
   /** Digests of proofs that have paid: those pass a block, which someone else may have caused. */
   goodProofs: readonly string[];
   /** Nobody is asked again before, by the same clock. */
   settledUntil: number;
+  /** Whether the turn of the last question came. */
+  wasAsked: boolean;
   /** Whether the ledger left the last question unanswered, rather than saying that it does not tell. */
   isAway: boolean;
 }
@@ -84,8 +88,10 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     lacking: 0,
     brokeAt: 0,
     blockedUntil: 0,
+    isAcquainted: false,
     goodProofs: [],
     settledUntil: 0,
+    wasAsked: false,
     isAway: false,
   };
 }
@@ -139,6 +145,7 @@ export function tellBalance(
   standing.spentWhenTold = asked.spent;
   standing.toldAt = now;
   standing.isKnown = true;
+  if (told > 0) standing.isAcquainted = true;
   const wouldHavePaid = told >= standing.lacking;
   if (asked.at >= standing.brokeAt && wouldHavePaid) standing.brokeUntil = 0;
 }

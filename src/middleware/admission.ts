@@ -3,6 +3,7 @@
  * at once: shared holds, proofs that pay once, the ledger's word on a token, strict durability.
  */
 
+import { type Late, late, type Waits } from "../clock.ts";
 import type { RefusalCode } from "../errors.ts";
 import type { Hold, Turned } from "../guard/hold.ts";
 import { type ProofVerdict, spentBy } from "../guard/proofs.ts";
@@ -14,6 +15,7 @@ import type { Agreement } from "./x402/x402.ts";
 export interface Admission {
   readonly payment: Payment;
   readonly hold: Hold;
+  readonly waits: Waits;
   readonly verdict: ProofVerdict | undefined;
   readonly plans: readonly string[] | undefined;
   /** With x402. */
@@ -33,40 +35,38 @@ export interface RememberParts {
   readonly singleUse: boolean;
   /** Whether a redemption must be durable before its handler runs. */
   readonly strict: boolean;
-  /** Milliseconds that a request waits for the journal, at the most, before it is refused. */
-  readonly journalWaitMs: number;
 }
 
 export function createRemember(parts: RememberParts) {
   const { redemptions } = parts;
 
-  /** Waits, for a while, until the journal has what it must have before the handler runs. */
+  /** Waits, for as long as the request may, until the journal has what it must have before the handler runs. */
   return async function remember(
     redemption: Redemption,
-    { payment, verdict, agreement }: Admission,
-    shared: Promise<Turned | undefined> | undefined,
-  ): Promise<"remembered" | "late" | Refusal> {
-    const until = performance.now() + parts.journalWaitMs;
-    const inTime = <Value>(work: Promise<Value>) => orLate(work, until - performance.now());
+    { payment, verdict, agreement, waits }: Admission,
+    shared: Promise<Turned | Late | undefined> | undefined,
+  ): Promise<"remembered" | Late | Refusal> {
     // All at once: a request waits for one answer of the journal. They fail where it does not answer, or
     // the meter is being closed.
     const { reserve } = redemptions;
     const id = agreement?.agentRequestId ?? null;
-    const all = await inTime(
+    const all = await waits.within(
       Promise.all([
         parts.singleUse ? reserve(redemption, spentBy(payment, verdict)) : true,
         // Two settlements under one id would be one burn.
         id === null ? true : reserve(redemption, `x402 ${id}`),
         shared,
-      ]).catch(() => "late" as const),
+      ]).catch((): Late => late),
     );
-    if (all === "late") return "late";
+    if (all === late) return late;
     const [isOurs, isNew, turned] = all;
     if (!isOurs) return proofSpent;
     if (!isNew) return requestIdRepeated;
+    if (turned === late) return late;
     if (turned) return refusalOf(turned, verdict !== undefined);
-    if (parts.strict && (await inTime(redemptions.prepare(redemption))) === "late") return "late";
-    return "remembered";
+    if (!parts.strict) return "remembered";
+    const prepared = await waits.within(redemptions.prepare(redemption));
+    return prepared === late ? late : "remembered";
   };
 }
 
@@ -78,6 +78,8 @@ const turnedDetails: Record<Turned["code"], string> = {
   "exposure-reached":
     "Too much is unpaid while the ledger does not tell this holder's balance. Try again when it was charged.",
   "ledger-away": "The balance cannot be checked right now. Try again in a moment.",
+  "not-asked-in-time":
+    "Too many holders' balances are to be checked, and this one's turn did not come in time. Try again in a moment.",
 };
 
 const proofSpent: Refusal = {
@@ -94,15 +96,4 @@ const requestIdRepeated: Refusal = {
 export function refusalOf({ code, balance }: Turned, isVerified: boolean): Refusal {
   const detail = turnedDetails[code];
   return isVerified && balance !== undefined ? { code, detail, balance } : { code, detail };
-}
-
-/** Waits for the work, so many milliseconds at the most. */
-async function orLate<Value>(work: Promise<Value>, waitMs: number): Promise<Value | "late"> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<"late">((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, waitMs), "late");
-  });
-  const first = await Promise.race([work, late]);
-  clearTimeout(timer);
-  return first;
 }

@@ -5,6 +5,7 @@
  */
 
 import type { NextFunction, Request, RequestHandler, Response } from "express";
+import { type Clock, createWaits, late, type Waits } from "../clock.ts";
 import { CreditMeterError, type RefusalCode } from "../errors.ts";
 import type { Guard } from "../guard/guard.ts";
 import type { Hold, Turned } from "../guard/hold.ts";
@@ -56,8 +57,9 @@ export interface MeterParts {
   readonly abortGraceMs: number;
   /** Whether a redemption must be durable before its handler runs. */
   readonly strict: boolean;
-  /** Milliseconds that a request waits for the journal, at the most, before it is refused. */
-  readonly journalWaitMs: number;
+  /** Milliseconds that a request waits for ledger and journal in all, before it is refused. */
+  readonly waitMs: number;
+  readonly clock: Clock;
   /** Tells that a route answered whose row in the table is not the one that was matched. */
   readonly onMismatch: (mismatch: {
     method: string;
@@ -74,6 +76,7 @@ interface Metered {
   readonly meter: object;
   readonly redemption: Redemption;
   readonly hold: Hold;
+  readonly waits: Waits;
   readonly isVerified: boolean;
   /** Undefined where any are accepted. */
   readonly plans: readonly string[] | undefined;
@@ -185,7 +188,8 @@ export function createMeter(parts: MeterParts): Meter {
         const { payment } = reading;
         // Without room the journal is behind, or not open yet, and what it has not acknowledged must
         // not grow.
-        const room = redemptions.hasRoom() || redemptions.room(parts.journalWaitMs);
+        const waits = createWaits(parts.clock, parts.waitMs);
+        const room = redemptions.hasRoom() || waits.within(redemptions.room(waits.left()));
         whenReady(room, next, () => {
           whenReady(askVerdict(payment, req), next, (verdict) => {
             if (verdict === false) {
@@ -195,19 +199,19 @@ export function createMeter(parts: MeterParts): Meter {
             const turn = (turned: Turned) =>
               turnBack(req, res, next, refusalOf(turned, verdict !== undefined), offer);
             const credits = holdOf(route);
-            whenReady(guard.admit(payment, credits), next, (admitted) => {
+            whenReady(guard.admit(payment, credits, waits), next, (admitted) => {
               if ("code" in admitted) return turn(admitted);
               const go = (hold: Hold, agreement: Agreement | undefined) => {
-                const admission = { payment, verdict, plans, hold, agreement };
+                const admission = { payment, verdict, plans, hold, agreement, waits };
                 enter(req, res, next, admission, route, label);
               };
-              const agreeing = parts.x402?.agree(req, payment, plans ?? [], credits);
+              const agreeing = parts.x402?.agree(req, payment, plans ?? [], credits, waits);
               if (!isPromise(agreeing)) return go(admitted, agreeing);
               // Anybody can name a holder: until the ledger has verified the token, nothing is set aside.
               admitted.end();
               whenReady(agreeing, next, (agreement) => {
                 if ("code" in agreement) return turnBack(req, res, next, agreement, offer);
-                whenReady(guard.admit(payment, credits), next, (hold) => {
+                whenReady(guard.admit(payment, credits, waits), next, (hold) => {
                   if ("code" in hold) return turn(hold);
                   go(hold, agreement);
                 });
@@ -243,6 +247,10 @@ export function createMeter(parts: MeterParts): Meter {
         return next();
       }
       const { isVerified, plans } = metered;
+      if (turned === late) {
+        const code = "journal-failing";
+        return refuse(req, res, next, code, fullDetails[code], knownOf(route, plans));
+      }
       turnBack(req, res, next, refusalOf(turned, isVerified), knownOf(route, plans));
     });
   }
@@ -293,7 +301,7 @@ export function createMeter(parts: MeterParts): Meter {
         return next();
       }
       hold.end();
-      if (became === "remembered" || became === "late") {
+      if (became === "remembered" || became === late) {
         // What was reserved is given back with the record of a redemption that is skipped.
         redemptions.decide(opened, skip("nothing-delivered"));
         if (became === "remembered") return;
@@ -312,11 +320,11 @@ export function createMeter(parts: MeterParts): Meter {
     req: MeteredRequest,
     res: Response,
     redemption: Redemption,
-    { hold, verdict, plans }: Admission,
+    { hold, waits, verdict, plans }: Admission,
     route: PricedRoute,
   ) {
     const isVerified = verdict !== undefined;
-    const metered: Metered = { meter: self, redemption, hold, isVerified, plans, route };
+    const metered: Metered = { meter: self, redemption, hold, waits, isVerified, plans, route };
     req[meteredKey] = metered;
     watch(route, res);
     res.locals.redemption = redemption;

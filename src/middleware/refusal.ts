@@ -66,6 +66,7 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
   "proof-spent": 409,
   "request-id-repeated": 409,
   "ledger-away": 503,
+  "not-asked-in-time": 503,
   "route-unlisted": 403,
   "queue-full": 503,
   "journal-full": 503,

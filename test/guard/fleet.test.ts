@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { late } from "../../src/clock.ts";
 import type { GuardOptions } from "../../src/guard/guard.ts";
 import type { Hold, Turned } from "../../src/guard/hold.ts";
 import { openSqliteJournal } from "../../src/journal/sqlite.ts";
@@ -75,6 +76,7 @@ function openFleet(options: Partial<GuardOptions> = {}) {
       ids += 1;
       const redemptionId = `id ${ids}`;
       const turned = await admitted.share(redemptionId);
+      if (turned === late) throw new Error("the journal did not answer");
       if (turned) {
         admitted.end();
         return turned;
@@ -89,6 +91,7 @@ function openFleet(options: Partial<GuardOptions> = {}) {
     arrive,
     refusals: () => refusals,
     holdsAskedFor: () => holdsAskedFor,
+    answerAll: (process: number) => answerAll(guardOf(process)),
     goesAway: (is: boolean) => {
       isAway = is;
     },
@@ -296,7 +299,10 @@ describe("the guards of a fleet", () => {
     fleet.mint("ann", 4);
     const free = await fleet.arrive(0, "ann", 0);
     if (!passed(free)) throw new Error("it did not pass");
-    expect(await free.hold.change(4)).toBeUndefined();
+    const changing = free.hold.change(4);
+    await turn();
+    await fleet.answerAll(0);
+    expect(await changing).toBeUndefined();
     expect(wordOf(await fleet.arrive(1, "ann", 1))).toBe("insufficient-credits");
   });
 });

@@ -1,4 +1,5 @@
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
+import { createWaits } from "../../src/clock.ts";
 import type { Hold } from "../../src/guard/hold.ts";
 import {
   away,
@@ -461,20 +462,31 @@ describe("questions", () => {
   });
 
   test("one that nobody answers ends after five seconds, and so does a wait for a turn", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    try {
-      const { guard, asked } = openGuard({ maxQuestions: 1 });
-      const waiting = ["a", "b"].map((name) => guard.admit(payer(name), 1));
-      await turn();
-      await vi.advanceTimersByTimeAsync(5_000);
-      expect((await Promise.all(waiting)).map(codeOf)).toEqual(["pass", "pass"]);
-      // The turn comes too late for the second, and is not used.
-      await asked[0]?.answer({ ...told(0), account: nothingKnown });
-      expect(asked).toHaveLength(1);
-      expect(guard.exposure()).toBe(2);
-    } finally {
-      vi.useRealTimers();
-    }
+    const { guard, asked, pass } = openGuard({ maxQuestions: 1 });
+    const waiting = ["a", "b"].map((name) => guard.admit(payer(name), 1));
+    await turn();
+    pass(5_000);
+    // That the ledger does not tell, and that it was not asked, are two things.
+    expect((await Promise.all(waiting)).map(codeOf)).toEqual(["pass", "not-asked-in-time"]);
+    // The turn comes too late for the second, and is not used.
+    await asked[0]?.answer({ ...told(0), account: nothingKnown });
+    expect(asked).toHaveLength(1);
+    expect(guard.exposure()).toBe(1);
+  });
+
+  test("each request waits for as long as it may, and they need not begin together", async () => {
+    const { guard, asked, clock, pass } = openGuard();
+    const [short, long] = [createWaits(clock, 1_000), createWaits(clock, 4_000)];
+    const first = guard.admit(ann, 1, short);
+    const second = guard.admit(ann, 1, long);
+    await turn();
+    pass(1_000);
+    expect(codeOf(await first)).toBe("pass");
+    expect(short.left()).toBe(0);
+    expect(guard.exposure()).toBe(1);
+    await asked[0]?.answer({ ...told(1), account: nothingKnown });
+    expect(codeOf(await second)).toBe("insufficient-credits");
+    expect(long.left()).toBe(3_000);
   });
 
   test("one that fails counts as not answered", async () => {

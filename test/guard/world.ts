@@ -1,5 +1,6 @@
 /** A guard whose clock stands still and whose questions the test answers. */
 
+import { createWaits, type Waits } from "../../src/clock.ts";
 import {
   createGuard,
   type GuardOptions,
@@ -8,6 +9,7 @@ import {
 } from "../../src/guard/guard.ts";
 import type { Hold, Turned } from "../../src/guard/hold.ts";
 import type { ChargeEvent, Payment } from "../../src/redemption.ts";
+import { manualClock } from "../support/clock.ts";
 
 export const defaults: GuardOptions = {
   balance: "ask",
@@ -41,7 +43,7 @@ type Answered = Omit<Known, "spentBefore"> & Partial<Known>;
 type Settled = Extract<ChargeEvent, { kind: "settled" }>;
 
 export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardParts["share"]) {
-  let now = 1_000;
+  const clock = manualClock();
   let ids = 0;
   let inJournal = 0;
   let exposureReached = 0;
@@ -51,7 +53,7 @@ export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardPart
     answer: (known: Answered) => Promise<void>;
     fail: () => void;
   }[] = [];
-  const guard = createGuard({
+  const made = createGuard({
     ...defaults,
     ...options,
     ask: ({ holderAddress, askLedger }) =>
@@ -67,9 +69,16 @@ export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardPart
       exposureReached += 1;
     },
     unsettledInJournal: () => inJournal,
-    elapsed: () => now,
-    now: () => 1_700_000_000_000 + now,
+    waitMs: 5_000,
+    clock,
+    now: () => 1_700_000_000_000 + clock.elapsed(),
   });
+  const guard = {
+    ...made,
+    /** Each request has waits of its own, unless the test says otherwise. */
+    admit: (payment: Payment, credits: number, waits: Waits = createWaits(clock, 5_000)) =>
+      made.admit(payment, credits, waits),
+  };
 
   /** Asks and answers at once. */
   async function admit(payment: Payment, credits: number, known?: Partial<Known>) {
@@ -86,10 +95,9 @@ export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardPart
     guard,
     asked,
     admit,
-    pass: (ms: number) => {
-      now += ms;
-    },
-    wallClock: () => 1_700_000_000_000 + now,
+    clock,
+    pass: clock.pass,
+    wallClock: () => 1_700_000_000_000 + clock.elapsed(),
     holdsInJournal: (credits: number) => {
       inJournal = credits;
     },

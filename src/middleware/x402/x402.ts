@@ -4,6 +4,7 @@
  */
 
 import type { Request } from "express";
+import { type Clock, late, type Waits } from "../../clock.ts";
 import type { RefusalCode } from "../../errors.ts";
 import { createQuestions } from "../../guard/questions.ts";
 import type { Terms } from "../../redeemer/redemptions.ts";
@@ -29,6 +30,9 @@ export interface X402Options {
   readonly verify: "always" | "never";
   /** Whether a request passes unverified while the ledger does not answer. */
   readonly passesUnverified: boolean;
+  /** Milliseconds that a question may take, waiting for its turn included. */
+  readonly waitMs: number;
+  readonly clock: Clock;
   /** Asks the ledger. Rejects only while the meter is being closed. */
   readonly ask: (question: VerifyQuestion) => Promise<Verification>;
 }
@@ -56,6 +60,7 @@ export interface X402 {
     payment: Payment,
     plans: readonly string[],
     credits: number,
+    waits: Waits,
   ): Agreement | Promise<Agreement | NoAgreement>;
 }
 
@@ -68,7 +73,11 @@ const tokenHeader = "payment-signature";
 export function createX402(options: X402Options): X402 {
   /** What was read of a payment's token: it is not read twice. */
   const tokens = new WeakMap<Payment, AccessToken>();
-  const questions = createQuestions(maxVerifications);
+  const questions = createQuestions({
+    atOnce: maxVerifications,
+    longestMs: options.waitMs,
+    clock: options.clock,
+  });
   const { publicUrl, network, agentId, description, mimeType } = options;
 
   function required(req: Request, planIds: readonly string[], error?: string): PaymentRequired {
@@ -101,7 +110,7 @@ export function createX402(options: X402Options): X402 {
 
     header: (req, plans, why) => encodePaymentRequired(required(req, plans, why)),
 
-    agree(req, payment, plans, credits) {
+    agree(req, payment, plans, credits, waits) {
       const token = tokens.get(payment);
       const x402AccessToken = payment.proof;
       const offered = required(req, plans);
@@ -120,9 +129,12 @@ export function createX402(options: X402Options): X402 {
       // What costs nothing is not settled, and needs no permission.
       if (options.verify === "never" || credits === 0) return agreed(null);
       const question = { paymentRequired, x402AccessToken, maxAmount: credits };
-      return questions
-        .ask(() => options.ask(question))
-        .then((verification): Agreement | NoAgreement => {
+      return waits
+        .within(questions.ask(() => options.ask(question), false))
+        .then((asked): Agreement | NoAgreement => {
+          if (asked !== late && asked.kind === "unasked") return unasked;
+          const isAnswered = asked !== late && asked.kind === "answered";
+          const verification = isAnswered ? asked.answer : undefined;
           if (verification?.status === "valid") {
             const { payer, agentRequestId } = verification;
             // The guard has counted it against the holder that the token names.
@@ -137,6 +149,12 @@ export function createX402(options: X402Options): X402 {
     },
   };
 }
+
+const unasked = {
+  code: "not-asked-in-time",
+  detail:
+    "Too many payments are to be verified, and this one's turn did not come in time. Try again in a moment.",
+} as const;
 
 const otherPayer = {
   code: "proof-invalid",
