@@ -161,6 +161,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     onUnsent: report.unsent,
     onCharge: (event) => guard.learn(event),
     onHealth: report.health,
+    onLateAnswer: report.lateAnswer,
     onRecovered: report.recovered,
     now: Date.now,
   });

@@ -29,7 +29,10 @@ export interface BalanceAt {
 /** What is known of one redemption. */
 export interface RedemptionDetails {
   readonly redemption: RememberedRedemption;
-  /** What operators did about it, oldest first. */
+  /**
+   * What operators did about it, oldest first; and, as `answer`, what the ledger said after that, or to an
+   * attempt before the last.
+   */
   readonly acts: readonly (Omit<ActRecord, "at"> & { readonly at: string })[];
   /**
    * What the holder had after the last charge before this one, and has now; null where it is not known.
@@ -54,6 +57,12 @@ export interface Decider {
   /** A name or an address. */
   readonly by: string;
   readonly note?: string;
+  /**
+   * Decides although an answer of the ledger's may still come: before the timeout of the request and 30
+   * seconds have passed since the charge was sent. An answer that comes afterwards is written beside the
+   * decision, as an act of "ledger", and logged as an error. Default: false.
+   */
+  readonly force?: boolean;
 }
 
 /**
@@ -83,7 +92,8 @@ export interface OperatedRedemptions {
   show(redemptionId: string): Promise<RedemptionDetails | undefined>;
   /**
    * It was charged.
-   * @throws {CreditMeterError} `act-refused` where it is not unresolved; so do the other three
+   * @throws {CreditMeterError} `act-refused` where it is not unresolved, or was sent so lately that an answer
+   * may still come; so do the other three
    */
   complete(
     redemptionId: string,
@@ -100,8 +110,8 @@ export interface OperatedRedemptions {
 export function createOperator(ask: Door["ask"]): OperatedRedemptions {
   async function act(
     redemptionId: string,
-    what: Omit<Questions["act"]["ask"], "redemptionId" | "by" | "note">,
-    { by, note }: Decider,
+    what: Omit<Questions["act"]["ask"], "redemptionId" | "by" | "note" | "force">,
+    { by, note, force = false }: Decider,
   ): Promise<RememberedRedemption> {
     if (typeof by !== "string" || by.trim() === "") {
       throw new CreditMeterError("act-refused", 'Say who decides: { by: "name" }.');
@@ -110,7 +120,13 @@ export function createOperator(ask: Door["ask"]): OperatedRedemptions {
     if (amount !== null && !(Number.isSafeInteger(amount) && amount > 0)) {
       throw new CreditMeterError("act-refused", "An amount is a positive whole number of credits.");
     }
-    const record = await ask("act", { redemptionId, ...what, by, note: note ?? null });
+    const record = await ask("act", { redemptionId, ...what, by, note: note ?? null, force });
+    if (record === "too-early") {
+      throw new CreditMeterError(
+        "act-refused",
+        `Redemption ${redemptionId} was sent so lately that the ledger's answer may still come. Wait until timeoutMs and 30 seconds have passed since then, or insist with { force: true }.`,
+      );
+    }
     if (record) return remembered(record);
     throw new CreditMeterError(
       "act-refused",
@@ -146,7 +162,7 @@ export function createOperator(ask: Door["ask"]): OperatedRedemptions {
   };
 }
 
-type Shown = NonNullable<Questions["act"]["answer"]>;
+type Shown = NonNullable<Questions["read"]["answer"][number]>;
 
 function remembered(record: Shown): RememberedRedemption {
   const { error, short, transaction, payer, ...fields } = fieldsOf(record);

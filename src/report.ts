@@ -27,6 +27,7 @@ export interface Report {
   noWorkerFile(file: string): void;
   threadDied(error: Error | undefined): void;
   health(health: Health): void;
+  lateAnswer(late: Extract<Outcome, { kind: "late-answer" }>): void;
   recovered(recovered: Extract<Outcome, { kind: "recovered" }>): void;
   exposureReached(): void;
 }
@@ -176,6 +177,18 @@ export function createReport(
         logger.info({ pending: totals.pending }, "Sending goes on.");
       }
       lastPaused = paused;
+    },
+
+    lateAnswer({ redemptionId, attempt, answer }) {
+      logger.error(
+        {
+          ...{ redemptionId, attempt, status: answer.status },
+          ...(answer.status === "completed"
+            ? { redeemedAmount: answer.redeemedAmount }
+            : { reason: answer.reason, code: answer.code }),
+        },
+        "The ledger answered a charge after a person had decided about it, or after it was sent once more. The decision stands; compare both with meter.redemptions.show(id).",
+      );
     },
 
     recovered({ pending, unresolved, resent }) {

@@ -11,6 +11,7 @@ const replyCapBytes = 64 * 1024;
  * (`lib/dispatcher/client-h1.js`, `writeH1`), and never for a request whose connection failed or
  * that still waits for it: that call is the evidence of writing.
  *
+ * @param mayWrite looked at in the same tick right before the first byte
  * @param client not in use by anything else; to be dropped by the caller unless the answer has a body
  * @returns never rejects
  */
@@ -19,6 +20,7 @@ export function exchange(
   request: Dispatcher.DispatchOptions,
   timeoutMs: number,
   signal: AbortSignal | undefined,
+  mayWrite: () => boolean = () => true,
 ): Promise<Exchange> {
   return new Promise((resolve) => {
     let written = false;
@@ -46,6 +48,7 @@ export function exchange(
       client.dispatch(request, {
         onRequestStart(controller) {
           // Given up in this very tick: aborting here is before the first byte.
+          if (!over && !mayWrite()) fail("FORBIDDEN", "it must not be sent any more");
           if (over) return controller.abort(new Error("given up before it was sent"));
           written = true;
         },

@@ -35,10 +35,13 @@ export interface Sendable {
 }
 
 export interface NeverminedClient {
-  /** Sends a charge once. Never rejects; `signal` gives up waiting, and says so in the answer. */
-  redeem(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
+  /**
+   * Sends a charge once. Never rejects; `signal` gives up waiting, and says so in the answer. `mayWrite` is
+   * asked in the same tick right before the first byte is written; where it says no, nothing is.
+   */
+  redeem(charge: Sendable, signal?: AbortSignal, mayWrite?: () => boolean): Promise<Answer>;
   /** The same at x402's endpoint. Never rejects. */
-  settle(charge: Sendable, signal?: AbortSignal): Promise<Answer>;
+  settle(charge: Sendable, signal?: AbortSignal, mayWrite?: () => boolean): Promise<Answer>;
   /** Whether an x402 access token pays so many credits. Burns nothing. Never rejects. */
   verify(question: VerifyQuestion): Promise<Verification>;
   /** What a holder has left on a plan. Never rejects. */
@@ -115,6 +118,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     request: Dispatcher.DispatchOptions,
     signal: AbortSignal | undefined,
     timeoutMs = options.timeoutMs,
+    mayWrite?: () => boolean,
   ): Promise<Exchange> {
     if (closed) return notSent({ code: "CLOSED", message: "the client is closed" });
     let sockets: Sockets;
@@ -128,7 +132,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
       const message = `all ${options.connections} connections are in use`;
       return notSent({ code: "NO_FREE_CONNECTION", message });
     }
-    const result = await exchange(client, request, timeoutMs, signal);
+    const result = await exchange(client, request, timeoutMs, signal, mayWrite);
     // Only a socket whose answer was read to its end is fit for another request.
     if (result.answer?.body === undefined) sockets.drop(client);
     else sockets.keep(client);
@@ -152,14 +156,16 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
   }
 
   return {
-    async redeem(charge, signal) {
-      const result = await send(chargeRequest(redeemUrl, charge), signal);
+    async redeem(charge, signal, mayWrite) {
+      const request = chargeRequest(redeemUrl, charge);
+      const result = await send(request, signal, options.timeoutMs, mayWrite);
       const answer = readOutcome(result, charge.amount, options.now());
       return "message" in answer ? withoutSecrets(answer, [secretOf(charge.body)]) : answer;
     },
 
-    async settle(charge, signal) {
-      const result = await send(chargeRequest(settleUrl, charge), signal);
+    async settle(charge, signal, mayWrite) {
+      const request = chargeRequest(settleUrl, charge);
+      const result = await send(request, signal, options.timeoutMs, mayWrite);
       const answer = readSettlement(result, charge.amount, options.now());
       const secrets = secretsOfToken(tokenOf(charge.body));
       if ("message" in answer) return withoutSecrets(answer, secrets);

@@ -135,6 +135,11 @@ export interface Batch {
 export interface Committed {
   /** Whether each settlement applied. */
   readonly settled: readonly boolean[];
+  /**
+   * Whether each settlement is an answer that came after a person's decision, or for an attempt before the last:
+   * it did not apply, and is written beside the acts, once.
+   */
+  readonly late: readonly boolean[];
   /** Whether each proof is its redemption's now; false: another has used it. */
   readonly reserved: readonly boolean[];
   readonly claimed: readonly Claimed[];
@@ -187,16 +192,16 @@ export type Act =
   | { readonly act: "supply"; readonly amount: number; readonly body: string }
   | { readonly act: "resend" };
 
-/** An act, with who did it. */
+/** An act, with who did it; or an answer of the ledger's that came too late. */
 export interface ActRecord {
   readonly redemptionId: string;
-  readonly act: Act["act"];
-  /** Who: a name or an address, as the operator gives it. */
+  readonly act: Act["act"] | "answer";
+  /** Who: a name or an address, as the operator gives it; "ledger" for an answer. */
   readonly by: string;
   readonly note: string | null;
   /** Milliseconds since 1970. */
   readonly at: number;
-  /** Credits that were supplied or marked as redeemed. */
+  /** Credits that were supplied or marked as redeemed, or that the ledger says it redeemed. */
   readonly amount: number | null;
 }
 
@@ -246,8 +251,14 @@ export interface Journal {
    * Carries an act out on an unresolved record, and records it. Undefined, and nothing is done, where it
    * is not unresolved; to send again, where there are no bytes to send; to supply, where there is an
    * amount.
+   *
+   * @param quietMs nothing is done where it was sent less long ago, or that is not known
    */
-  act(act: Act, record: Omit<ActRecord, "act" | "amount">): Promise<JournalRecord | undefined>;
+  act(
+    act: Act,
+    record: Omit<ActRecord, "act" | "amount">,
+    quietMs?: number,
+  ): Promise<JournalRecord | undefined>;
   acts(redemptionId: string): Promise<ActRecord[]>;
   /**
    * Forgets completed, failed and skipped records that have not changed since, and proofs that were used

@@ -283,7 +283,8 @@ export function createStatements(s: string) {
     from json_to_record($1) as given (
       act text, status text, amount numeric, redeemed jsonb, bytes bigint, code text, reason text,
       message text)
-    where redemption_id = $2 and known.status = 'unresolved' and case given.act
+    where redemption_id = $2 and known.status = 'unresolved'
+      and ($4::bigint is null or sent_at is null or sent_at <= $3 - $4::bigint) and case given.act
       when 'supply' then known.amount is null
       when 'resend' then exists (
         select 1 from ${s}.secrets where secrets.seq = known.seq and body is not null)
@@ -295,6 +296,18 @@ export function createStatements(s: string) {
   const addAct = `
     insert into ${s}.acts (redemption_id, act, by, note, at, amount)
     values ($1, $2, $3, $4, $5, $6)`;
+  const addAnswers = `
+    insert into ${s}.acts (redemption_id, act, by, note, at, amount)
+    select known.redemption_id, 'answer', 'ledger', given.note, $2, given.amount
+    from json_to_recordset($1) as given (id text, attempt integer, note text, amount numeric)
+    join ${s}.redemptions as known on known.redemption_id = given.id
+    where (known.attempt > given.attempt or exists (
+        select 1 from ${s}.acts where acts.redemption_id = known.redemption_id
+          and act in ('complete', 'fail', 'cancel')))
+      and not exists (
+        select 1 from ${s}.acts where acts.redemption_id = known.redemption_id
+          and act = 'answer' and acts.note = given.note)
+    returning redemption_id as id, note`;
   const actsOf = `
     select redemption_id, act, by, note, at, amount from ${s}.acts
     where redemption_id = $1 order by seq`;
@@ -338,6 +351,7 @@ export function createStatements(s: string) {
     decide,
     keep,
     addAct,
+    addAnswers,
     actsOf,
     pruneProofs,
     prune,

@@ -31,6 +31,7 @@ import {
   type ClaimedRow,
   claimedOf,
   decisionOf,
+  lateAnswerOf,
   never,
   type Row,
   recordOf,
@@ -237,6 +238,23 @@ function createJournal(
     return rows.map(({ n }) => applied.has(n));
   }
 
+  /** Of those that did not apply, which came after a person's decision or for an attempt before the last. */
+  async function lateOf(query: Query, { settle, now }: Batch, settled: readonly boolean[]) {
+    const rows = settle.map((settlement, n) => {
+      const late = settled[n] ? undefined : lateAnswerOf(settlement);
+      const { redemptionId, attempt } = settlement;
+      return late && { id: text(redemptionId), attempt, ...late, note: text(late.note) };
+    });
+    const given = rows.filter((row) => row !== undefined);
+    if (given.length === 0) return settled.map(() => false);
+    const found = await query<{ id: string; note: string }>(sql.addAnswers, [
+      JSON.stringify(given),
+      now,
+    ]);
+    const written = new Set(found.map(({ id, note }) => `${id} ${note}`));
+    return rows.map((row) => row !== undefined && written.has(`${row.id} ${row.note}`));
+  }
+
   /** One of each holder in turn, round after round, until there are enough or no more. */
   async function claimSome(query: Query, claim: Claim, { owner, now }: Batch): Promise<Claimed[]> {
     const { limit, perHolder, avoid = null } = claim;
@@ -265,9 +283,12 @@ function createJournal(
       const { transaction, query, digestKey } = await store();
       const committed = await transaction(async (query) => {
         await appendAll(query, batch);
+        const reserved = await reserveAll(query, batch.reserve ?? [], batch.now, digestKey);
+        const settled = await settleAll(query, batch);
         return {
-          reserved: await reserveAll(query, batch.reserve ?? [], batch.now, digestKey),
-          settled: await settleAll(query, batch),
+          reserved,
+          settled,
+          late: await lateOf(query, batch, settled),
           claimed: batch.claim ? await claimSome(query, batch.claim, batch) : [],
         };
       }, register(batch.owner));
@@ -384,7 +405,7 @@ function createJournal(
       });
     },
 
-    async act(act, { redemptionId, by, note, at }) {
+    async act(act, { redemptionId, by, note, at }, quietMs) {
       const { transaction } = await store();
       const id = text(redemptionId);
       const decision = { act: act.act, ...decisionOf(act) };
@@ -393,6 +414,7 @@ function createJournal(
           JSON.stringify(decision),
           id,
           at,
+          quietMs ?? null,
         ]);
         if (!decided) return undefined;
         const body = act.act === "supply" ? text(act.body) : null;

@@ -1,7 +1,7 @@
 /** What journals in databases have in common: their columns, and what an act decides. */
 
 import type { HoldAnswer, HoldAsked } from "../account.ts";
-import type { Act, Claimed, JournalRecord } from "./journal.ts";
+import type { Act, Claimed, JournalRecord, Settlement } from "./journal.ts";
 import { text } from "./text.ts";
 
 export interface ClaimedRow {
@@ -140,6 +140,28 @@ export function decisionOf(act: Act): Decision {
 export function amountOf(act: Act): number | null {
   if (act.act === "supply") return act.amount;
   return act.act === "complete" ? act.redeemedAmount : null;
+}
+
+/**
+ * What an answer that came too late tells whoever looks at the acts. Undefined where it tells nothing: that
+ * the charge was not applied by it, or that nobody knows.
+ */
+export function lateAnswerOf({ attempt, answer }: Settlement) {
+  if (answer.status === "pending") return undefined;
+  if (answer.status === "unresolved" && answer.reason === "answer-lost") return undefined;
+  if (answer.status !== "completed") {
+    const { status, reason, code, message } = answer;
+    return { note: `Attempt ${attempt}: ${status}, ${reason} (${code}): ${message}`, amount: null };
+  }
+  const { redeemedAmount, remainingBalance, transaction } = answer;
+  const told = [
+    `Attempt ${attempt}: completed`,
+    `redeemed ${redeemedAmount ?? "not told"}`,
+    `remaining ${remainingBalance ?? "not told"}`,
+    ...(transaction === undefined ? [] : [`transaction ${transaction}`]),
+  ];
+  const amount = typeof redeemedAmount === "number" ? redeemedAmount : null;
+  return { note: told.join(", "), amount };
 }
 
 /** Milliseconds for which what a holder has spent is kept when nothing is added: see `Account`. */

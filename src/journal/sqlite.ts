@@ -28,6 +28,7 @@ import {
   claimedOf,
   decisionOf,
   fits,
+  lateAnswerOf,
   lostKeptMs,
   never,
   type Row,
@@ -300,7 +301,8 @@ function createJournal(db: Database.Database): Journal {
       amount = coalesce(:amount, amount), redeemed_amount = :redeemed, short = 0,
       bytes = coalesce(:bytes, bytes),
       code = :code, reason = :reason, message = :message
-    where redemption_id = :id and status = 'unresolved' and case :act
+    where redemption_id = :id and status = 'unresolved'
+      and (:quietMs is null or sent_at is null or sent_at <= :now - :quietMs) and case :act
       when 'supply' then amount is null
       when 'resend' then exists (
         select 1 from secrets where secrets.seq = redemptions.seq and body is not null)
@@ -308,6 +310,16 @@ function createJournal(db: Database.Database): Journal {
   const addAct = db.prepare(
     "insert into acts (redemption_id, act, by, note, at, amount) values (?, ?, ?, ?, ?, ?)",
   );
+  const addAnswer = db.prepare(`
+    insert into acts (redemption_id, act, by, note, at, amount)
+    select redemption_id, 'answer', 'ledger', :note, :now, :amount from redemptions as known
+    where redemption_id = :id
+      and (attempt > :attempt or exists (
+        select 1 from acts where acts.redemption_id = known.redemption_id
+          and act in ('complete', 'fail', 'cancel')))
+      and not exists (
+        select 1 from acts where acts.redemption_id = known.redemption_id
+          and act = 'answer' and note = :note)`);
   const actsOf = db.prepare(
     "select redemption_id, act, by, note, at, amount from acts where redemption_id = ? order by seq",
   );
@@ -364,6 +376,14 @@ function createJournal(db: Database.Database): Journal {
       mayBeApplied: settlement.mayBeApplied ? 1 : 0,
     });
     return changes === 1;
+  }
+
+  function isLate(settlement: Settlement, { now }: Batch): boolean {
+    const late = lateAnswerOf(settlement);
+    if (!late) return false;
+    const id = text(settlement.redemptionId);
+    const { attempt } = settlement;
+    return addAnswer.run({ id, attempt, now, ...late, note: text(late.note) }).changes === 1;
   }
 
   function accountOf(key: string): Account {
@@ -442,9 +462,12 @@ function createJournal(db: Database.Database): Journal {
           // one that was taken for gone, and was not.
           register.run(batch.owner, processName);
           for (const entry of batch.append) appendOne(entry, batch);
+          const reserved = (batch.reserve ?? []).map((one) => reserveOne(one, batch));
+          const settled = batch.settle.map((settlement) => settleOne(settlement, batch));
           return {
-            reserved: (batch.reserve ?? []).map((one) => reserveOne(one, batch)),
-            settled: batch.settle.map((settlement) => settleOne(settlement, batch)),
+            reserved,
+            settled,
+            late: batch.settle.map((one, index) => !settled[index] && isLate(one, batch)),
             claimed: batch.claim ? claimSome(batch.claim, batch) : [],
           };
         }),
@@ -549,11 +572,12 @@ function createJournal(db: Database.Database): Journal {
         }),
       ),
 
-    act: (act, { redemptionId, by, note, at }) =>
+    act: (act, { redemptionId, by, note, at }, quietMs) =>
       settled(() =>
         inTransaction(db, () => {
           const id = text(redemptionId);
-          const decision = { ...decisionOf(act), act: act.act, id, now: at };
+          const what = { act: act.act, id, now: at, quietMs: quietMs ?? null };
+          const decision = { ...decisionOf(act), ...what };
           if (decide.run(decision).changes === 0) return undefined;
           const body = act.act === "supply" ? text(act.body) : null;
           if (decision.status === "pending") keep.run(null, body, id);

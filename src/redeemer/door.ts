@@ -80,8 +80,11 @@ export interface Questions {
       readonly amount: number | null;
       readonly by: string;
       readonly note: string | null;
+      /** Although an answer of the ledger's may still come. */
+      readonly force?: boolean;
     };
-    answer: JournalRecord | undefined;
+    /** `too-early`: an answer of the ledger's may still come. Undefined: the act does not fit. */
+    answer: JournalRecord | "too-early" | undefined;
   };
   totals: { ask: Record<never, never>; answer: Totals };
   /**
@@ -150,6 +153,16 @@ export type Outcome =
   | { readonly kind: "accepted"; readonly redemptionIds: readonly string[] }
   | { readonly kind: "changes"; readonly changes: readonly News[] }
   | { readonly kind: "health"; readonly health: Health }
+  /**
+   * The ledger answered after a person had decided, or for an attempt before the last: it changes nothing, and
+   * stands beside the decision, in the acts.
+   */
+  | {
+      readonly kind: "late-answer";
+      readonly redemptionId: string;
+      readonly attempt: number;
+      readonly answer: Answer;
+    }
   /** What was found when the journal was opened, or was taken over from a process that ended. */
   | {
       readonly kind: "recovered";

@@ -4,6 +4,7 @@
  */
 
 import type { HealthTeller } from "./health.ts";
+import type { Life } from "./life.ts";
 import type { News } from "./news.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 import { createWatch } from "./watch.ts";
@@ -23,6 +24,7 @@ const prunedAtOnce = 1_000;
 export function startLooking(
   { journal, owner, replaces = [], idempotentMs, retentionMs, now, elapsed, tell }: RedeemerOptions,
   health: HealthTeller,
+  life: Life,
   news: News,
   onLook: () => void,
 ): () => Promise<void> {
@@ -58,7 +60,10 @@ export function startLooking(
     const resendSince = idempotentMs === null ? null : now() - idempotentMs;
     let pending: number | undefined;
     try {
-      for (const from of gone(await journal.beat(owner))) {
+      const asked = life.moment();
+      const others = await journal.beat(owner);
+      life.beaten(asked);
+      for (const from of gone(others)) {
         const taken = await journal.takeOver({ from, now: now(), resendSince });
         left.unresolved.push(...taken.unresolved);
         left.resent += taken.pending.length;

@@ -5,6 +5,12 @@ import type { QuestionName, Questions } from "./door.ts";
 import { withoutSecrets } from "./news.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 
+/**
+ * Milliseconds after a request's timeout in which its answer may still come: of a process that stood still, or
+ * of a ledger that is slow. Nobody decides about the charge before, unless they insist.
+ */
+export const lateMs = 30_000;
+
 export type Answers = {
   [Name in QuestionName]: (ask: Questions[Name]["ask"]) => Promise<Questions[Name]["answer"]>;
 };
@@ -14,7 +20,7 @@ export type Answers = {
  * @param follow what becomes of the record is to be told
  */
 export function createAnswers(
-  { journal, encode, askBalance, now }: RedeemerOptions,
+  { journal, encode, askBalance, now, timeoutMs }: RedeemerOptions,
   onAct: (record: JournalRecord) => void,
   follow: (record: JournalRecord) => void,
 ): Omit<Answers, "stop" | "reserve" | "account" | "hold" | "release" | "verify"> {
@@ -27,6 +33,11 @@ export function createAnswers(
     if (act !== "supply") return { act };
     if (amount === null || proof === null) return undefined;
     return { act, amount, body: encode({ redemptionId, planId, holderAddress, proof, amount }) };
+  }
+
+  function mayStillAnswer(record: JournalRecord | undefined, quietMs: number | undefined) {
+    if (quietMs === undefined || record?.status !== "unresolved") return false;
+    return record.sentAt !== null && now() - record.sentAt < quietMs;
   }
 
   return {
@@ -56,11 +67,13 @@ export function createAnswers(
     },
 
     async act(asked) {
-      const { redemptionId, by, note } = asked;
+      const { redemptionId, by, note, force = false } = asked;
       const [record] = await journal.read([redemptionId]);
       const act = record && actOf(asked, record);
-      const changed = act && (await journal.act(act, { redemptionId, by, note, at: now() }));
-      if (!changed) return undefined;
+      const quietMs = force ? undefined : timeoutMs + lateMs;
+      const changed =
+        act && (await journal.act(act, { redemptionId, by, note, at: now() }, quietMs));
+      if (!changed) return mayStillAnswer(record, quietMs) ? "too-early" : undefined;
       onAct(changed);
       return withoutSecrets(changed);
     },

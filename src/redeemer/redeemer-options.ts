@@ -30,8 +30,13 @@ export interface RedeemerOptions {
   readonly retentionMs: number;
   /** The bytes of a charge as they go on the wire. Throws where there can be none. */
   readonly encode: (charge: Charge) => string;
-  /** Sends a charge once. A rejection counts as "may have been applied". */
-  readonly send: (charge: Claimed, signal: AbortSignal) => Promise<Answer>;
+  /** Milliseconds for one attempt, in all. */
+  readonly timeoutMs: number;
+  /**
+   * Sends a charge once. A rejection counts as "may have been applied". `mayWrite` must be asked in the same
+   * tick right before its first byte is written; where it says no, nothing is.
+   */
+  readonly send: (charge: Claimed, signal: AbortSignal, mayWrite: () => boolean) => Promise<Answer>;
   /** What the holder has now. */
   readonly askBalance: (planId: string, holderAddress: string) => Promise<BalanceReading>;
   /** Whether an x402 access token pays. Never rejects. */

@@ -10,6 +10,7 @@ import type { Attempted } from "./attempt.ts";
 import type { Door, Submission, News as Told } from "./door.ts";
 import { createHealth, messageOf } from "./health.ts";
 import { createHolds } from "./holds.ts";
+import { createLife } from "./life.ts";
 import { lookMs, startLooking } from "./looks.ts";
 import { createNews, newsOf } from "./news.ts";
 import { type Answers, createAnswers } from "./questions.ts";
@@ -52,7 +53,8 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   let stopped: Promise<undefined> | undefined;
   let closed = false;
 
-  const sender = createSender(options, {
+  const life = createLife(now, options.elapsed);
+  const sender = createSender(options, life, {
     settle(settlement) {
       settlements.push(settlement);
       schedule(batchMs);
@@ -62,7 +64,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   const holds = createHolds(journal, owner);
   const health = createHealth((state) => tell({ kind: "health", health: state }), sender.paused);
   const news = createNews(journal, sender.has);
-  const stopLooking = startLooking(options, health, news, () => schedule(0));
+  const stopLooking = startLooking(options, health, life, news, () => schedule(0));
 
   /** Lets a cycle run in so many milliseconds, or sooner if one is due sooner. */
   function schedule(ms: number) {
@@ -107,8 +109,9 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   async function commitNext() {
     const batch = nextBatch();
     if (!batch) return;
+    const stretch = life.stretch();
     try {
-      committed(batch, await exclusive(() => journal.commit(batch)));
+      committed(batch, stretch, await exclusive(() => journal.commit(batch)));
       if (failing) await findUnsent();
       failing = false;
     } catch (error) {
@@ -147,7 +150,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
     return { owner, now: now(), append, reserve, settle: settlements.slice(), claim };
   }
 
-  function committed(batch: FullBatch, result: Committed) {
+  function committed(batch: FullBatch, stretch: number | undefined, result: Committed) {
     health.worked("commit");
     health.totals = afterCommit(health.totals, batch, batch.settle, result);
     inbox.splice(0, batch.append.length);
@@ -163,7 +166,9 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       const change = { ...error, status: "unresolved", reason: error.reason } as const;
       changes.push({ redemptionId, holderKey: holderKeyOf(planId, holderAddress), amount, change });
     }
-    for (const [index, { redemptionId, holderKey, amount, answer }] of batch.settle.entries()) {
+    for (const [index, settlement] of batch.settle.entries()) {
+      const { redemptionId, holderKey, amount, attempt, answer } = settlement;
+      if (result.late[index]) tell({ kind: "late-answer", redemptionId, attempt, answer });
       // Otherwise someone else has decided about it meanwhile; a look tells what.
       if (!result.settled[index]) continue;
       news.know(redemptionId, answer.status);
@@ -173,7 +178,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
       news.know(charge.redemptionId, "sending");
       const { redemptionId, holderKey, amount } = charge;
       changes.push({ redemptionId, holderKey, amount, change: { status: "sending" } });
-      sender.send(charge);
+      sender.send(charge, stretch);
     }
     if (batch.append.length > 0) {
       tell({ kind: "accepted", redemptionIds: batch.append.map((entry) => entry.redemptionId) });

@@ -47,6 +47,8 @@ export interface RedemptionsOptions {
   /** Hears of every charge: handed over, acknowledged, sent, settled. */
   readonly onCharge: (event: ChargeEvent) => void;
   readonly onHealth: (health: Health) => void;
+  /** Called for an answer that came after a person's decision, or for an attempt before the last. */
+  readonly onLateAnswer: (late: Extract<Outcome, { kind: "late-answer" }>) => void;
   readonly onRecovered: (recovered: Extract<Outcome, { kind: "recovered" }>) => void;
   readonly now: () => number;
 }
@@ -136,6 +138,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     onUnsent: harmless(given.onUnsent),
     onCharge: harmless(given.onCharge),
     onHealth: harmless(given.onHealth),
+    onLateAnswer: harmless(given.onLateAnswer),
     onRecovered: harmless(given.onRecovered),
   };
   const live = new Map<string, Live>();
@@ -161,6 +164,9 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       case "health":
         health = outcome.health;
         options.onHealth(health);
+        break;
+      case "late-answer":
+        options.onLateAnswer(outcome);
         break;
       case "recovered":
         isOpen = true;

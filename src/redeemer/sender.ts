@@ -7,14 +7,19 @@ import type { Attempted } from "./attempt.ts";
 import { waitBeforeRetry } from "./backoff.ts";
 import { afterAnswer, afterQuestion, allowance, closedCircuit } from "./circuit.ts";
 import { messageOf } from "./health.ts";
+import type { Life } from "./life.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 
 export interface Sender {
   /** What may be taken for sending now. An open circuit is probed by this. */
   allowed(): Claim | undefined;
   has(redemptionId: string): boolean;
-  /** Sends what is durably taken. */
-  send(charge: Claimed): void;
+  /**
+   * Sends what is durably taken.
+   *
+   * @param stretch of life in which its taking began
+   */
+  send(charge: Claimed, stretch: number | undefined): void;
   /** Why sending pauses; null while it does not. */
   paused(): string | null;
   /** Gives up what is on the wire, and sends nothing more. */
@@ -32,7 +37,7 @@ export interface SenderEvents {
 /** What an attempt came to, and whether it may have been applied although it is sent again. */
 type Outcome = Pick<Settlement, "answer" | "mayBeApplied">;
 
-export function createSender(options: RedeemerOptions, events: SenderEvents): Sender {
+export function createSender(options: RedeemerOptions, life: Life, events: SenderEvents): Sender {
   const { backoff, concurrency, perHolder, idempotentMs, now, elapsed, random } = options;
   const onWire = new Map<string, Promise<void>>();
   let circuit = closedCircuit({
@@ -45,9 +50,9 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
   // Every charge on the wire listens to it: no leak, of which Node would warn at eleven.
   setMaxListeners(0, stopping.signal);
 
-  async function run(charge: Claimed) {
+  async function run(charge: Claimed, stretch: number | undefined) {
     const { redemptionId, attempt, holderKey, amount } = charge;
-    const { answer, mayBeApplied } = decidedHere(charge) ?? (await ask(charge));
+    const { answer, mayBeApplied } = decidedHere(charge, stretch) ?? (await ask(charge, stretch));
     const wait =
       answer.status === "pending"
         ? waitBeforeRetry(backoff, attempt, answer.retryAfterMs, random())
@@ -62,23 +67,32 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
   }
 
   /** What must not be sent at all. */
-  function decidedHere(charge: Claimed): Outcome | undefined {
+  function decidedHere(charge: Claimed, stretch: number | undefined): Outcome | undefined {
     const { doubtSince } = charge;
     if (stopping.signal.aborted) return { answer: notSent, mayBeApplied: false };
+    if (!life.lasts(stretch)) return { answer: stoodStill, mayBeApplied: false };
     // An attempt before this one may have been applied, and the ledger may have forgotten it.
     const late = doubtSince !== null && !isHonoured(charge, doubtSince);
     return late ? { answer: tooLate, mayBeApplied: true } : undefined;
   }
 
   /** Never rejects. */
-  async function ask(charge: Claimed): Promise<Outcome> {
+  async function ask(charge: Claimed, stretch: number | undefined): Promise<Outcome> {
     let answer: Answer;
+    let isForbidden = false;
+    /** Looks again right before the first byte: to connect takes a while. */
+    const mayWrite = () => {
+      isForbidden = !life.lasts(stretch);
+      return !isForbidden;
+    };
     try {
-      answer = await options.send(charge, stopping.signal);
+      answer = await options.send(charge, stopping.signal, mayWrite);
     } catch (error) {
       const message = `Sending broke off: ${messageOf(error)}`;
       answer = { status: "unresolved", reason: "answer-lost", code: "UNKNOWN", message };
     }
+    // Nothing of it went out, and it says nothing of the ledger.
+    if (isForbidden) return { answer: stoodStill, mayBeApplied: false };
     const at = elapsed();
     circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
     if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
@@ -123,14 +137,15 @@ export function createSender(options: RedeemerOptions, events: SenderEvents): Se
 
   return {
     allowed() {
-      if (stopping.signal.aborted) return undefined;
+      if (stopping.signal.aborted || life.stretch() === undefined) return undefined;
       const { limit, avoid, ask } = allowance(circuit, concurrency, onWire.size, elapsed());
       if (ask) void askWhetherThere();
       return limit > 0 ? { limit, perHolder, avoid } : undefined;
     },
     has: (redemptionId) => onWire.has(redemptionId),
-    send(charge) {
-      onWire.set(charge.redemptionId, Promise.resolve(charge).then(run));
+    send(charge, stretch) {
+      const sent = Promise.resolve().then(() => run(charge, stretch));
+      onWire.set(charge.redemptionId, sent);
     },
     paused: () => circuit.open?.reason ?? null,
     abort: () => stopping.abort(),
@@ -159,6 +174,13 @@ export const notSent: Answer = {
   reason: "ledger-unreachable",
   code: "NOT_SENT",
   message: "it was taken for sending, and not sent",
+};
+
+/** The answer for what was taken for sending by a process that others may have taken for gone since. */
+const stoodStill: Answer = {
+  ...notSent,
+  code: "STOOD_STILL",
+  message: "this process stood still, or could not reach the journal, before it was sent",
 };
 
 const tooLate: Answer = {

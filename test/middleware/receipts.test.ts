@@ -126,7 +126,8 @@ describe("strict durability", () => {
 });
 
 describe("what an operator decides", () => {
-  const by = { by: "ada", note: "looked at the ledger" };
+  /** It was sent just now, and an answer might still come. */
+  const by = { by: "ada", note: "looked at the ledger", force: true };
 
   async function lost() {
     const built = await api4or5();
@@ -157,7 +158,7 @@ describe("what an operator decides", () => {
     expect(decided).toMatchObject({ status: "completed", redemption: { redeemedAmount: 2 } });
     expect(settled.at(-1)).toMatchObject({ redemptionId: id, status: "completed" });
     const shown = await meter.redemptions.show(id);
-    expect(shown?.acts).toMatchObject([{ act: "complete", ...by, amount: 2 }]);
+    expect(shown?.acts).toMatchObject([{ act: "complete", by: by.by, note: by.note, amount: 2 }]);
     await expect(meter.redemptions.fail(id, by)).rejects.toThrow("[act-refused]");
   });
 
@@ -192,6 +193,8 @@ describe("what an operator decides", () => {
   test("must say who decides", async () => {
     const { meter, id } = await lost();
     await expect(meter.redemptions.fail(id, { by: " " })).rejects.toThrow("[act-refused]");
+    const atOnce = meter.redemptions.fail(id, { by: "ada" });
+    await expect(atOnce).rejects.toThrow("answer may still come");
   });
 
   test("is listed page by page", async () => {

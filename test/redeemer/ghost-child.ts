@@ -40,6 +40,7 @@ const redeemer = createRedeemer({
   backoff: { baseMs: 100, maxMs: 1_000 },
   circuitThreshold: 5,
   idempotentMs: null,
+  timeoutMs: 30_000,
   retentionMs: 86_400_000,
   encode: encodeRedeem,
   async send(charge, ...rest) {

@@ -115,7 +115,7 @@ async function stopped(where: string, when: "before" | "after") {
 }
 
 describe.each(["a file", "PostgreSQL"])("a stopped process, with a journal in %s", (where) => {
-  test.fails("that wakes before its send sends nothing that a person had sent again", async () => {
+  test("that wakes before its send sends nothing that a person had sent again", async () => {
     const { ledger, child, toldByGhost, redeemer, act } = await stopped(where, "before");
     expect(await act("resend")).toMatchObject({ status: "pending" });
     await expect.poll(() => ledger.countBurns(), { timeout: 10_000 }).toBe(1);
@@ -127,7 +127,7 @@ describe.each(["a file", "PostgreSQL"])("a stopped process, with a journal in %s
     expect((await read())?.acts.map(({ act }) => act)).toEqual(["resend"]);
   }, 40_000);
 
-  test.fails("whose answer comes after a person's decision has it written beside that", async () => {
+  test("whose answer comes after a person's decision has it written beside that", async () => {
     const { ledger, child, lines, toldByGhost, redeemer, act } = await stopped(where, "after");
     expect(await act("fail")).toMatchObject({ status: "failed" });
     await ledger.release();

@@ -588,6 +588,8 @@ describe("what a person decides", () => {
     opened.submit("a");
     await opened.pass(2);
     await opened.answer("a", lost);
+    // Until then its answer may still come.
+    await opened.pass(minute);
     return opened;
   }
   const who = { redemptionId: "a", by: "ada", note: "seen" };
@@ -604,6 +606,44 @@ describe("what a person decides", () => {
     const shown = await door.ask("show", { redemptionId: "a" });
     expect(shown).toMatchObject({ acts: [{ act, by: "ada", note: "seen", amount }] });
     expect(await door.ask("act", { ...who, act, amount })).toBeUndefined();
+  });
+
+  test("too early: an answer may still come, until the timeout and half a minute have passed", async () => {
+    const { door, submit, answer, pass } = await world();
+    submit("a");
+    await pass(2);
+    await answer("a", lost);
+    const fail = { ...who, act: "fail", amount: null } as const;
+    await pass(59_990);
+    expect(await door.ask("act", fail)).toBe("too-early");
+    await pass(20);
+    expect(await door.ask("act", fail)).toMatchObject({ status: "failed" });
+  });
+
+  test("unless they insist; a late answer is then told, and stands beside the decision once", async () => {
+    const inner = openSqliteJournal(":memory:");
+    const close = async (owner: string) => {
+      await inner.takeOver({ from: owner, now: Date.now(), resendSince: null });
+    };
+    const journal = { ...inner, close };
+    const sleeper = await world({ journal, owner: "sleeper" });
+    sleeper.submit("a");
+    await sleeper.pass(2);
+    const ours = await world({ journal, replaces: ["sleeper"] });
+    const fail = { ...who, act: "fail", amount: null, force: true } as const;
+    expect(await ours.door.ask("act", fail)).toMatchObject({ status: "failed" });
+    await sleeper.answer("a", completed);
+    expect(sleeper.told).toContainEqual({
+      kind: "late-answer",
+      redemptionId: "a",
+      attempt: 1,
+      answer: completed,
+    });
+    expect(await journal.acts("a")).toMatchObject([
+      { act: "fail", by: "ada" },
+      { act: "answer", by: "ledger", amount: 1, note: expect.stringContaining("completed") },
+    ]);
+    expect(await ours.record("a")).toMatchObject({ status: "failed" });
   });
 
   test("resend: the same bytes go again", async () => {
@@ -695,7 +735,7 @@ describe("other processes on the journal", () => {
     await ours.pass(5_000);
     expect(ours.changesOf("a")).toEqual(["sending", "unresolved"]);
     const who = { redemptionId: "a", by: "ada", note: null };
-    await theirs.door.ask("act", { ...who, act: "complete", amount: 1 });
+    await theirs.door.ask("act", { ...who, act: "complete", amount: 1, force: true });
     await ours.pass(5_000);
     expect(ours.changesOf("a")).toEqual(["sending", "unresolved", "changed"]);
   });

@@ -35,6 +35,7 @@ function atADoor() {
     lasting: true,
     onCharge: none,
     onHealth: none,
+    onLateAnswer: none,
     onRecovered: none,
     now: Date.now,
   });

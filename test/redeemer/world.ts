@@ -77,6 +77,7 @@ export const defaults = {
   backoff: { baseMs: 100, maxMs: 1_000 },
   circuitThreshold: 1_000,
   idempotentMs: null,
+  timeoutMs: 30_000,
   retentionMs: 90 * 86_400_000,
   encode,
   askBalance: async () => ({ told: true, amount: 7 }),
