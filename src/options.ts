@@ -46,7 +46,10 @@ export type Environment =
   | {
       /** For the log. */
       readonly name: string;
-      /** Such as `http://127.0.0.1:8402/api/v1`. */
+      /**
+       * Such as `http://127.0.0.1:8402/api/v1`. An origin alone gets `/api/v1`, unless `redeemPath` is given:
+       * then it is taken as it stands. Without a user, a password, `?` or `#`.
+       */
       readonly baseUrl: string;
       /** Path of the redemption endpoint below the base URL. Default: `/protocol/plans/redeem`. */
       readonly redeemPath?: string | undefined;
@@ -152,8 +155,9 @@ export interface CreditMeterOptions {
   /** The seller's API key. A secret. Default: the environment variable `NVM_API_KEY`. */
   readonly apiKey?: string | undefined;
   /**
-   * Default: a custom one at the environment variable `NVM_BACKEND_URL`, else the one that the
-   * prefix of the API key names (`sandbox:`, `live:`, `sandbox-staging:`, `live-staging:`).
+   * Default: a custom one at the environment variable `NVM_BACKEND_URL` (the backend's origin, as for
+   * Nevermined's SDK, or a base URL), else the one that the prefix of the API key names (`sandbox:`, `live:`,
+   * `sandbox-staging:`, `live-staging:`).
    */
   readonly environment?: Environment | undefined;
   /** Other names for the three request headers, or a function that finds the payment. */
@@ -309,6 +313,9 @@ const environmentsByPrefix: Readonly<Record<string, keyof typeof baseUrls>> = {
 
 const dayMs = 86_400_000;
 
+/** Where Nevermined's backend serves its API. */
+const apiPath = "/api/v1";
+
 const defaultRedeemPath = "/protocol/plans/redeem";
 
 const aFunction = <T>() =>
@@ -320,6 +327,13 @@ const wholeNumber = (from: number, to: number) => {
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "must be an HTTP header name");
 
 const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
+
+/** What paths can be joined to, and nothing that the log must not show. */
+const ledgerUrl = z.custom<string>((value) => {
+  if (!httpUrl.safeParse(value).success) return false;
+  const { search, hash, username, password } = new URL(value as string);
+  return search + hash + username + password === "";
+}, "must be an http or https URL without a user, a password, ? or #");
 
 const price = z.custom<Price>(
   (value) => isCredits(value) || typeof value === "function",
@@ -413,7 +427,7 @@ const optionsSchema = z.strictObject(
           z.enum(["sandbox", "live", "staging_sandbox", "staging_live"]),
           z.strictObject({
             name: z.string().min(1),
-            baseUrl: httpUrl,
+            baseUrl: ledgerUrl,
             redeemPath: z.string().startsWith("/").optional(),
           }),
         ],
@@ -639,18 +653,28 @@ function chooseEnvironment(
     }
     return { name: named, baseUrl: baseUrls[named], redeemPath: defaultRedeemPath };
   }
-  const checked = httpUrl.safeParse(named.baseUrl);
-  if (!checked.success) {
+  if (!ledgerUrl.safeParse(named.baseUrl).success) {
     throw new CreditMeterError(
       "environment-unknown",
-      "The environment variable NVM_BACKEND_URL must be an http or https URL.",
+      "The environment variable NVM_BACKEND_URL must be an http or https URL without a user, a password, ? or #.",
     );
   }
+  const redeemPath = "redeemPath" in named ? named.redeemPath : undefined;
   return {
     name: named.name,
-    baseUrl: named.baseUrl.replace(/\/+$/, ""),
-    redeemPath: ("redeemPath" in named && named.redeemPath) || defaultRedeemPath,
+    baseUrl: joinable(named.baseUrl, redeemPath === undefined),
+    redeemPath: redeemPath ?? defaultRedeemPath,
   };
+}
+
+/**
+ * One spelling for one place, without a slash at the end. Nevermined's SDK calls the origin the backend's URL,
+ * and adds the path itself.
+ */
+function joinable(url: string, mayBeOrigin: boolean): string {
+  const { origin, pathname } = new URL(url);
+  const path = pathname.replace(/\/+$/, "");
+  return origin + (path === "" && mayBeOrigin ? apiPath : path);
 }
 
 /** A price is no secret, and `"2"` looks like a number to whoever wrote it. */

@@ -20,7 +20,7 @@ export async function listenTo(answers: Readonly<Record<string, object>>) {
   const server = createServer(async (req, res) => {
     const chunks: Buffer[] = [];
     for await (const chunk of req) chunks.push(chunk);
-    const path = req.url ?? "";
+    const path = (req.url ?? "").replace("/api/v1", "");
     asked.push({ path, body: JSON.parse(Buffer.concat(chunks).toString() || "{}") });
     const answer = answers[path];
     res.writeHead(answer ? 201 : 500, { "content-type": "application/json" });
