@@ -209,6 +209,27 @@ describe("the guards of a fleet", () => {
     expect(wordOf(await fleet.arrive(1, "someone", 1))).toBe("exposure-reached");
   });
 
+  test.fails("forget what others owed when it was heard long ago", async () => {
+    const fleet = openFleet({ creditLine: 4, maxExposure: 8 });
+    fleet.goesAway(true);
+    const [first] = fleet.guards;
+    const theirs = ["a", "b"].map((name) => fleet.arrive(1, name, 3));
+    const held = (await Promise.all(theirs)).filter(passed);
+    expect(held).toHaveLength(2);
+    // What they have on hold is heard of with a hold of our own for them.
+    for (const name of ["a", "b"]) {
+      const ours = await fleet.arrive(0, name, 1);
+      if (passed(ours)) await fleet.finish(ours, 0);
+    }
+    expect(first?.guard.exposure()).toBe(6);
+    for (const one of held) await fleet.finish(one, 0);
+    expect(wordOf(await fleet.arrive(0, "someone", 4))).toBe("exposure-reached");
+    fleet.pass(2_000);
+    expect(wordOf(await fleet.arrive(0, "someone", 4))).toBe("pass");
+    fleet.pass(60_000);
+    expect(first?.guard.exposure()).toBe(4);
+  });
+
   test("ask the journal once for who cannot pay, and not again in the next moment", async () => {
     const fleet = openFleet();
     fleet.mint("ann", 3);

@@ -474,6 +474,56 @@ describe("questions", () => {
     expect(guard.exposure()).toBe(1);
   });
 
+  test("who is known goes before strangers, and keeps a place of their own", async () => {
+    const { guard, asked, admit, pass } = openGuard({ maxQuestions: 4 });
+    await admit(ann, 1, told(5));
+    pass(30_001);
+    const before = asked.length;
+    for (let index = 0; index < 10; index += 1) void guard.admit(payer(`stranger ${index}`), 1);
+    await turn();
+    expect(asked.slice(before)).toHaveLength(3);
+    const waiting = guard.admit(ann, 1);
+    await turn();
+    const theirs = asked.slice(before).map(({ holderAddress }) => holderAddress);
+    expect(theirs).toEqual(["0xstranger 0", "0xstranger 1", "0xstranger 2", "0xann"]);
+    await asked.at(-1)?.answer({ ...told(4), account: nothingKnown });
+    expect(codeOf(await waiting)).toBe("pass");
+    // Her place stays free.
+    expect(asked.slice(before)).toHaveLength(4);
+  });
+
+  test("who is known and was not asked for in time passes on what was told last", async () => {
+    const { guard, asked, admit, pass } = openGuard({ maxQuestions: 1, onLedgerDown: "refuse" });
+    await admit(ann, 1, told(5));
+    pass(30_001);
+    const before = asked.length;
+    const strangers = ["a", "b"].map((name) => guard.admit(payer(name), 1));
+    await turn();
+    const hers = [guard.admit(ann, 4), guard.admit(ann, 1)];
+    await turn();
+    pass(5_000);
+    // The first stranger's question was asked, and nobody answered it.
+    expect((await Promise.all(strangers)).map(codeOf)).toEqual([
+      "ledger-away",
+      "not-asked-in-time",
+    ]);
+    expect((await Promise.all(hers)).map(codeOf)).toEqual(["pass", "insufficient-credits"]);
+    expect(guard.exposure()).toBe(0);
+    expect(asked.slice(before)).toHaveLength(1);
+  });
+
+  test("strangers do not make us forget who is known", async () => {
+    const { guard, asked, admit, pass } = openGuard();
+    ((await admit(ann, 1, told(5))) as Hold).end();
+    for (let index = 0; index < 60_000; index += 1) {
+      (guard.admit(payer(`free ${index}`), 0) as Hold).end();
+    }
+    const before = asked.length;
+    expect(codeOf(await admit(ann, 5))).toBe("pass");
+    expect(asked).toHaveLength(before);
+    pass(1);
+  });
+
   test("each request waits for as long as it may, and they need not begin together", async () => {
     const { guard, asked, clock, pass } = openGuard();
     const [short, long] = [createWaits(clock, 1_000), createWaits(clock, 4_000)];

@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { CreditMeterOptions } from "../../src/index.ts";
 import type { LedgerOptions } from "../../src/ledger/index.ts";
 import { holder, meteredApi, payment, plan, secretProof } from "../support/api.ts";
-import { connect, deferred } from "../support/server.ts";
+import { connect, deferred, listen } from "../support/server.ts";
 
 const other = `0x${"cd".repeat(20)}`;
 
@@ -185,6 +185,39 @@ describe("a ledger that is away", () => {
     await ledger.comeBack();
     await meter.flush();
     expect(ledger.balance(plan, holder)).toBe(97);
+  });
+
+  test.fails("who is known passes on the balance that was told last, and strangers alone are bounded", async () => {
+    const { post, meter, ledger } = await api(
+      { guard: { ...guard, balanceTtlMs: 0 } },
+      { credits: 30 },
+    );
+    expect((await post()).status).toBe(200);
+    await meter.flush();
+    await ledger.goAway();
+    // Past the line and past the exposure, up to the 29 credits that are left.
+    for (let calls = 0; calls < 5; calls += 1) expect((await post("/five")).status).toBe(200);
+    expect((await post("/five")).body.code).toBe("insufficient-credits");
+    expect(meter.health().exposure).toBe(0);
+    const stranger = { "Nevermined-Holder-Address": other };
+    const theirs = await Promise.all(Array.from({ length: 5 }, () => post("/", stranger)));
+    expect(theirs.filter(({ status }) => status === 200)).toHaveLength(3);
+    expect(meter.health().exposure).toBe(3);
+    await ledger.comeBack();
+    await meter.flush();
+    expect(ledger.balance(plan, holder)).toBe(4);
+  });
+
+  test.fails("one warning says that balances are not told, and why", async () => {
+    const ledger = await listen((_req, res) => {
+      res.writeHead(404, { "content-type": "application/json" }).end('{"error":"no route"}');
+    });
+    const { post, lines } = await api({ environment: { name: "gateway", baseUrl: ledger.url } });
+    for (const from of [holder, other]) {
+      expect((await post("/", { "Nevermined-Holder-Address": from })).status).toBe(200);
+    }
+    const told = lines.filter(({ message }) => message.includes("does not tell balances"));
+    expect(told).toMatchObject([{ level: "warn", fields: { why: expect.stringMatching("404") } }]);
   });
 
   test("or whoever must be asked for gets 503", async () => {
