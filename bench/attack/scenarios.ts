@@ -4,6 +4,7 @@ import type { Row } from "./row.ts";
 import type { Scale } from "./scale.ts";
 import { runAcquaintances } from "./scenarios/acquaintances.ts";
 import { runBurst, runLowHold } from "./scenarios/burst.ts";
+import { runCrowdedOut } from "./scenarios/crowded-out.ts";
 import { runDrained } from "./scenarios/drained.ts";
 import { runForgery } from "./scenarios/forgery.ts";
 import { runHangUps } from "./scenarios/hang-ups.ts";
@@ -22,5 +23,6 @@ export const scenarios: Readonly<Record<string, (scale: Scale) => Promise<Row[]>
   drained: runDrained,
   restart: runRestart,
   questions: runQuestions,
+  "crowded-out": runCrowdedOut,
   forgery: runForgery,
 };

@@ -40,6 +40,8 @@ export interface World {
   atOnce(calls: readonly Call[]): Promise<Seen[]>;
   /** One after the other, each when the charge of the one before is settled. */
   inTurn(calls: readonly Call[]): Promise<Seen[]>;
+  /** So many a second, whatever becomes of those before. */
+  spread(calls: readonly Call[], perSecond: number): Promise<Seen[]>;
   /** As quickly as some sockets can. */
   flood(calls: readonly Call[]): Promise<Seen[]>;
   /** What holders owed whose balance was not known, at the most, whenever a handler ran. */
@@ -118,6 +120,16 @@ export async function inWorld<Value>(
           await settle();
         }
         return seen;
+      },
+      async spread(calls, perSecond) {
+        const began = performance.now();
+        const sent: Promise<Seen[]>[] = [];
+        while (sent.length < calls.length) {
+          const due = Math.ceil(((performance.now() - began) / 1_000) * perSecond);
+          for (const call of calls.slice(sent.length, due)) sent.push(crowd.send(port, [call]));
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        return (await Promise.all(sent)).flat();
       },
       flood: (calls) => crowd.send(port, calls, floodSockets),
       mostOwed: () => mostOwed,

@@ -63,7 +63,7 @@ export interface GuardParts extends GuardOptions {
   readonly unsettledInJournal: () => number;
   /** Called whenever someone is refused because all together owe too much. Must not throw. */
   readonly onExposureReached: () => void;
-  /** Milliseconds that a question may take, waiting for its turn included. */
+  /** Milliseconds that a question may wait for its turn, and as many that it may take then. */
   readonly waitMs: number;
   readonly clock: Clock;
   /** Milliseconds since 1970. */
@@ -229,9 +229,9 @@ export function createGuard(parts: GuardParts): Guard {
     const { planId, holderAddress, spent } = standing;
     const askedAt = events;
     let askLedger = false;
-    standing.wasAsked = false;
+    standing.beganAt = undefined;
     const asked = await questions.ask(() => {
-      standing.wasAsked = true;
+      standing.beganAt = elapsed();
       // When it is its turn: those before it may have found out that the ledger is away.
       askLedger = parts.balance === "ask" && elapsed() >= awayUntil;
       return parts.ask({ planId, holderAddress, askLedger, isShared: parts.share !== undefined });
@@ -358,8 +358,9 @@ export function createGuard(parts: GuardParts): Guard {
   async function askWithin(standing: Standing, waits: Waits): Promise<WasAsked> {
     const asked = await waits.within(questions.share(standing, () => ask(standing)));
     if (asked !== late) return asked;
-    if (!standing.wasAsked) return "unasked";
-    // It was asked, and is too slow: it might as well be away.
+    const { beganAt } = standing;
+    // Only one that had its time says that the ledger is too slow, and might as well be away.
+    if (beganAt === undefined || elapsed() - beganAt < parts.waitMs / 2) return "unasked";
     alter(standing, () => {
       standing.isAway = true;
       if (elapsed() - standing.toldAt > parts.balanceTtlMs) standing.isKnown = false;

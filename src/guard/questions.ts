@@ -32,7 +32,7 @@ export interface Questions<Subject extends object> {
 export interface QuestionsOptions {
   /** Questions at once, at the most. */
   readonly atOnce: number;
-  /** Milliseconds that a question may take, waiting for its turn included. */
+  /** Milliseconds that a question may wait for its turn, and as many that it may take then. */
   readonly longestMs: number;
   readonly clock: Clock;
 }
@@ -85,10 +85,14 @@ export function createQuestions<Subject extends object>(
       const lane = isKnown ? known : strangers;
       if (lane.waiting.size >= maxWaiting) return Promise.resolve({ kind: "unasked" });
       return new Promise<Asked<Answer>>((resolve) => {
-        const callOff = clock.after(longestMs, () => {
-          resolve(lane.waiting.delete(begin) ? { kind: "unasked" } : { kind: "silent" });
+        let callOff = clock.after(longestMs, () => {
+          lane.waiting.delete(begin);
+          resolve({ kind: "unasked" });
         });
         async function begin() {
+          callOff();
+          // Whose turn comes late is no sign that nobody answers.
+          callOff = clock.after(longestMs, () => resolve({ kind: "silent" }));
           try {
             resolve({ kind: "answered", answer: await question() });
           } catch {

@@ -59,8 +59,8 @@ export interface Standing {
   goodProofs: readonly string[];
   /** Nobody is asked again before, by the same clock. */
   settledUntil: number;
-  /** Whether the turn of the last question came. */
-  wasAsked: boolean;
+  /** When the turn of the last question came, by the same clock; undefined where it has not. */
+  beganAt: number | undefined;
   /** Whether the ledger left the last question unanswered, rather than saying that it does not tell. */
   isAway: boolean;
 }
@@ -91,7 +91,7 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     isAcquainted: false,
     goodProofs: [],
     settledUntil: 0,
-    wasAsked: false,
+    beganAt: undefined,
     isAway: false,
   };
 }

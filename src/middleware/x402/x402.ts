@@ -30,7 +30,7 @@ export interface X402Options {
   readonly verify: "always" | "never";
   /** Whether a request passes unverified while the ledger does not answer. */
   readonly passesUnverified: boolean;
-  /** Milliseconds that a question may take, waiting for its turn included. */
+  /** Milliseconds that a question may wait for its turn, and as many that it may take then. */
   readonly waitMs: number;
   readonly clock: Clock;
   /** Asks the ledger. Rejects only while the meter is being closed. */
