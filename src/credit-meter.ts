@@ -204,6 +204,8 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     waitMs: settings.limits.waitMs,
     clock: systemClock,
     onMismatch: report.mismatch,
+    onUntold: report.untold,
+    onFault: report.fault,
     checkSetup: checkExpress,
   });
   const takeOff = lasting ? undefined : atExit(redemptions.forsake);

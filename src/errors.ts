@@ -12,6 +12,7 @@ export const setupCodes = [
   "price-invalid",
   "two-meters",
   "express-mismatch",
+  "head-sent",
   "plans-failed",
   "verify-failed",
   "journal-unusable",
@@ -37,6 +38,7 @@ export const refusalCodes = [
   "journal-full",
   "journal-failing",
   "closing",
+  "delivery-untold",
   "receipt-not-found",
 ] as const;
 
@@ -62,6 +64,7 @@ export const skipReasons = [
   "cut-by-server",
   "price-zero",
   "charge-when",
+  "refused",
 ] as const;
 
 /** Why a charge was certainly not applied and is sent again later. Only ever seen in the log. */

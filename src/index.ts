@@ -26,7 +26,13 @@ export type { Plans } from "./guard/plans.ts";
 export type { ProofVerdict, VerifyProof } from "./guard/proofs.ts";
 export type { Delivery } from "./middleware/delivery.ts";
 export type { PaymentHeaders, PaymentReader } from "./middleware/payment.ts";
-export type { ChargeWhen, Price, PriceFunction } from "./middleware/pricing.ts";
+export type {
+  ChargeDecision,
+  ChargeRule,
+  ChargeWhen,
+  Price,
+  PriceFunction,
+} from "./middleware/pricing.ts";
 export type { Problem, Refuse } from "./middleware/refusal.ts";
 export type {
   BalanceAt,

@@ -7,7 +7,7 @@ import type { Plans } from "./guard/plans.ts";
 import type { VerifyProof } from "./guard/proofs.ts";
 import type { PricedRoute } from "./middleware/meter.ts";
 import { defaultHeaders, type PaymentHeaders, type PaymentReader } from "./middleware/payment.ts";
-import { type ChargeWhen, isCredits, type Price } from "./middleware/pricing.ts";
+import { type ChargeWhen, chargeRules, isCredits, type Price } from "./middleware/pricing.ts";
 import type { Refuse } from "./middleware/refusal.ts";
 import { checked } from "./mistakes.ts";
 
@@ -166,7 +166,7 @@ export interface CreditMeterOptions {
   readonly unlisted?: "free" | "refuse" | undefined;
   /** Answers refused requests in your own format. Default: RFC 9457 problem documents. */
   readonly refuse?: Refuse | undefined;
-  /** Replaces the rule of which responses are charged. */
+  /** Which responses are charged: `"delivered"`, `"complete"`, `"started"` or a function. Default: `"delivered"`. */
   readonly chargeWhen?: ChargeWhen | undefined;
   /**
    * Milliseconds that a computed price waits for its handler after the client has gone. Default:
@@ -344,12 +344,17 @@ const hold = z.custom<number>(
   "must be a whole number of credits from 1 upwards",
 );
 
+const chargeWhen = z.custom<ChargeWhen>(
+  (value) => typeof value === "function" || chargeRules.includes(value as never),
+  'must be "delivered", "complete", "started" or a function',
+);
+
 /** A price with what may go with it; also what `meter.charge()` takes. */
 const pricedRoute = z
   .strictObject({
     price,
     hold: hold.optional(),
-    chargeWhen: aFunction<ChargeWhen>().optional(),
+    chargeWhen: chargeWhen.optional(),
   })
   .refine(({ price, hold }) => typeof price !== "function" || hold !== undefined, {
     path: ["hold"],
@@ -449,7 +454,7 @@ const optionsSchema = z.strictObject(
       .optional(),
     unlisted: z.enum(["free", "refuse"], 'must be "free" or "refuse"').optional(),
     refuse: aFunction<Refuse>().optional(),
-    chargeWhen: aFunction<ChargeWhen>().optional(),
+    chargeWhen: chargeWhen.optional(),
     abortGraceMs: wholeNumber(0, 600_000).default(5_000),
     guard: guardSchema.prefault({}),
     limits: z.strictObject({ waitMs: wholeNumber(1, 600_000).default(5_000) }).prefault({}),

@@ -18,6 +18,10 @@ export interface Report {
     matched: string | undefined;
     reached: string;
   }): void;
+  /** Why nobody could tell what becomes of a response; each reason once. */
+  untold(why: string): void;
+  /** What failed where nobody else can be told. */
+  fault(error: unknown, redemption: Redemption | undefined): void;
   unusedRoutes(keys: readonly string[]): void;
   anyPlan(): void;
   aboveLine(routes: readonly string[], creditLine: number): void;
@@ -47,6 +51,7 @@ export function createReport(
   let exposureToldUntil = 0;
   let namelessInARow = 0;
   const mismatches = new Set<string>();
+  const untold = new Set<string>();
 
   function call(listener: (redemption: Redemption) => unknown, redemption: Redemption) {
     const failed = (error: unknown) => {
@@ -107,6 +112,24 @@ export function createReport(
       logger.warn(
         mismatch,
         `A request was priced as ${mismatch.matched ?? "free"}, but the route of "${mismatch.reached}" answered it. Either req.url was rewritten behind the meter, or the rows stand in another order than the routes, or the path was spelt so that it could mean both.`,
+      );
+    },
+
+    untold(why) {
+      if (untold.has(why)) return;
+      untold.add(why);
+      logger.error(
+        { code: "delivery-untold" },
+        `Metered requests are refused, since nobody could tell what becomes of their responses. ${why}`,
+      );
+    },
+
+    fault(error, redemption) {
+      logger.error(
+        { err: error, ...(redemption && lineOf(redemption)) },
+        redemption
+          ? "The end of a response could not be dealt with; what it costs was not charged."
+          : "A request failed after somebody else had answered it.",
       );
     },
 

@@ -4,9 +4,10 @@
  * reader or list of plans is not.
  */
 
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { type Clock, createWaits, late, type Waits } from "../clock.ts";
-import { CreditMeterError, type RefusalCode } from "../errors.ts";
+import { CreditMeterError, type RefusalCode, type SkipReason } from "../errors.ts";
 import type { Guard } from "../guard/guard.ts";
 import type { Hold, Turned } from "../guard/hold.ts";
 import { listPlans, type Plans } from "../guard/plans.ts";
@@ -15,16 +16,16 @@ import type { Redemptions } from "../redeemer/redemptions.ts";
 import type { Payment, Redemption } from "../redemption.ts";
 import { notedUsage } from "../usage/usage.ts";
 import { type Admission, createRemember, type Refusal, refusalOf } from "./admission.ts";
-import { type Delivery, watchDelivery } from "./delivery.ts";
+import { type Delivery, watchDelivery, whyUntold } from "./delivery.ts";
 import { checkPayment, type PaymentReader, type PaymentReading } from "./payment.ts";
 import {
   type ChargeWhen,
+  notCharged,
   type Price,
   type Priced,
   priceError,
   runPrice,
   skip,
-  skipReason,
 } from "./pricing.ts";
 import { answer, createProblem, type Known, type Refuse } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
@@ -67,6 +68,10 @@ export interface MeterParts {
     matched: string | undefined;
     reached: string;
   }) => void;
+  /** Tells that a request is refused of whose answer nobody could tell what became; in one sentence, why. */
+  readonly onUntold: (why: string) => void;
+  /** Tells what failed where Express cannot be told any more: a response had ended, or somebody's had begun. */
+  readonly onFault: (error: unknown, redemption: Redemption | undefined) => void;
   /** Called with the first request. */
   readonly checkSetup: (req: Request) => CreditMeterError | undefined;
 }
@@ -81,6 +86,8 @@ interface Metered {
   /** Undefined where any are accepted. */
   readonly plans: readonly string[] | undefined;
   route: PricedRoute;
+  /** Set where the answer is the meter's own: it costs nothing, whatever `chargeWhen` says. */
+  free?: SkipReason;
 }
 
 /** Registered, so that two copies of this package on one request see each other. */
@@ -93,7 +100,13 @@ interface MeteredRequest extends Request {
 /** Makes a request that was admitted all the same cost nothing. */
 export function neverCharge(req: MeteredRequest): void {
   const metered = req[meteredKey];
-  if (metered) metered.route = { price: 0 };
+  if (metered) setFree(metered, "price-zero");
+}
+
+function setFree(metered: Metered, reason: SkipReason): void {
+  metered.free = reason;
+  // What costs nothing keeps nobody out while it waits.
+  void metered.hold.change(0);
 }
 
 export interface Meter {
@@ -127,11 +140,12 @@ export function createMeter(parts: MeterParts): Meter {
       return next(error);
     }
     res.once("finish", () => {
-      const reached = parts.routes.mismatch(req, row);
-      if (reached) {
+      harmlessly(() => {
+        const reached = parts.routes.mismatch(req, row);
+        if (!reached) return;
         const path = req.originalUrl.split("?", 1)[0] ?? "";
         parts.onMismatch({ method: req.method, path, matched: row?.key, reached: reached.key });
-      }
+      });
     });
     if (row && row.value !== "free") return meterRequest(req, res, next, row.value, row.key);
     if (!row && parts.unlisted === "refuse" && req.method !== "OPTIONS") {
@@ -164,6 +178,7 @@ export function createMeter(parts: MeterParts): Meter {
   ) {
     const metered = req[meteredKey];
     if (metered && metered.meter !== self) {
+      setFree(metered, "refused");
       return next(
         new CreditMeterError(
           "two-meters",
@@ -172,12 +187,27 @@ export function createMeter(parts: MeterParts): Meter {
       );
     }
     if (metered) return reprice(req, res, next, metered, route);
+    if (res.headersSent) {
+      // Somebody has answered, and lets the request go on all the same: nobody waits for its handler.
+      if (res.writableEnded) return;
+      return next(
+        new CreditMeterError(
+          "head-sent",
+          "The head of the response was sent before the meter saw its request, so that it cannot be refused any more. Mount the meter in front of whatever calls res.flushHeaders() or res.write().",
+        ),
+      );
+    }
     const known = knownPrice(route);
-    whenReady(readPayment(parts.readPayment, req), next, (reading) => {
+    const untold = whyUntold(req, res);
+    if (untold) {
+      parts.onUntold(untold);
+      return refuse(req, res, next, "delivery-untold", untold, known);
+    }
+    whenReady(req, res, readPayment(parts.readPayment, req), next, (reading) => {
       if (!reading.ok && reading.code === "payment-malformed") {
         return refuse(req, res, next, reading.code, reading.detail, known);
       }
-      whenReady(askPlans(parts.plans), next, (plans) => {
+      whenReady(req, res, askPlans(parts.plans), next, (plans) => {
         const offer = plans ? { ...known, plans } : known;
         if (!reading.ok) return refuse(req, res, next, reading.code, reading.detail, offer);
         if (plans && !plans.includes(reading.payment.planId)) {
@@ -190,8 +220,8 @@ export function createMeter(parts: MeterParts): Meter {
         // not grow.
         const waits = createWaits(parts.clock, parts.waitMs);
         const room = redemptions.hasRoom() || waits.within(redemptions.room(waits.left()));
-        whenReady(room, next, () => {
-          whenReady(askVerdict(payment, req), next, (verdict) => {
+        whenReady(req, res, room, next, () => {
+          whenReady(req, res, askVerdict(payment, req), next, (verdict) => {
             if (verdict === false) {
               const detail = "The proof of the payment is not valid for its holder and plan.";
               return refuse(req, res, next, "proof-invalid", detail, offer);
@@ -199,7 +229,7 @@ export function createMeter(parts: MeterParts): Meter {
             const turn = (turned: Turned) =>
               turnBack(req, res, next, refusalOf(turned, verdict !== undefined), offer);
             const credits = holdOf(route);
-            whenReady(guard.admit(payment, credits, waits), next, (admitted) => {
+            whenReady(req, res, guard.admit(payment, credits, waits), next, (admitted) => {
               if ("code" in admitted) return turn(admitted);
               const go = (hold: Hold, agreement: Agreement | undefined) => {
                 const admission = { payment, verdict, plans, hold, agreement, waits };
@@ -209,9 +239,9 @@ export function createMeter(parts: MeterParts): Meter {
               if (!isPromise(agreeing)) return go(admitted, agreeing);
               // Anybody can name a holder: until the ledger has verified the token, nothing is set aside.
               admitted.end();
-              whenReady(agreeing, next, (agreement) => {
+              whenReady(req, res, agreeing, next, (agreement) => {
                 if ("code" in agreement) return turnBack(req, res, next, agreement, offer);
-                whenReady(guard.admit(payment, credits, waits), next, (hold) => {
+                whenReady(req, res, guard.admit(payment, credits, waits), next, (hold) => {
                   if ("code" in hold) return turn(hold);
                   go(hold, agreement);
                 });
@@ -240,12 +270,13 @@ export function createMeter(parts: MeterParts): Meter {
     metered: Metered,
     route: PricedRoute,
   ) {
-    whenReady(metered.hold.change(holdOf(route)), next, (turned) => {
+    whenReady(req, res, metered.hold.change(holdOf(route)), next, (turned) => {
       metered.route = route;
       if (!turned) {
         watch(route, res);
         return next();
       }
+      setFree(metered, "refused");
       const { isVerified, plans } = metered;
       if (turned === late) {
         const code = "journal-failing";
@@ -275,42 +306,74 @@ export function createMeter(parts: MeterParts): Meter {
     label: string,
   ) {
     const { hold } = admission;
-    // While something else was waited for, the client left or somebody answered: no event would end
-    // what is admitted now, and nobody waits for the handler.
-    const isOver = () => req.socket.destroyed || res.closed || res.headersSent;
-    if (isOver()) return hold.end();
+    // No event would end what is admitted now, and nobody waits for the handler.
+    if (isOver(req, res)) return hold.end();
+    let opened: Redemption | undefined;
+    /** Whatever fails until the delivery is watched, nothing stays on hold and no place is taken. */
+    const undone = (error: unknown) => {
+      hold.end();
+      // What was reserved, prepared or set aside for it in the journal is given back, too.
+      if (opened) redemptions.decide(opened, skip("nothing-delivered"));
+      fail(req, res, next, error);
+    };
+    try {
+      const known = knownOf(route, admission.plans);
+      const found = redemptions.hasRoom()
+        ? redemptions.open(admission.payment, label)
+        : noRoomReason();
+      if (typeof found === "string") {
+        hold.end();
+        return refuse(req, res, next, found, fullDetails[found], known);
+      }
+      opened = found;
+      const shared = hold.share(found.redemptionId);
+      const { agreement } = admission;
+      if (agreement) redemptions.agree(found, agreement.terms);
+      const waits = parts.strict || parts.singleUse || shared || agreement?.agentRequestId;
+      if (waits) {
+        remember(found, admission, shared)
+          .then((became) => remembered(req, res, next, found, admission, route, became))
+          .catch(undone)
+          .then((mayGo) => {
+            if (mayGo) next();
+          })
+          .catch((error) => fail(req, res, next, error));
+        return;
+      }
+      admit(req, res, found, admission, route);
+    } catch (error) {
+      return undone(error);
+    }
+    next();
+  }
+
+  /** Returns whether the handler may run. */
+  function remembered(
+    req: MeteredRequest,
+    res: Response,
+    next: NextFunction,
+    redemption: Redemption,
+    admission: Admission,
+    route: PricedRoute,
+    became: Awaited<ReturnType<typeof remember>>,
+  ): boolean {
+    const { hold } = admission;
+    if (became === "remembered" && !isOver(req, res)) {
+      admit(req, res, redemption, admission, route);
+      return true;
+    }
+    hold.end();
     const known = knownOf(route, admission.plans);
-    const opened = redemptions.hasRoom()
-      ? redemptions.open(admission.payment, label)
-      : noRoomReason();
-    if (typeof opened === "string") {
-      hold.end();
-      return refuse(req, res, next, opened, fullDetails[opened], known);
+    if (became === "remembered" || became === late) {
+      // What was reserved is given back with the record of a redemption that is skipped.
+      redemptions.decide(redemption, skip("nothing-delivered"));
+      if (became === "remembered") return false;
+      refuse(req, res, next, "journal-failing", fullDetails["journal-failing"], known);
+      return false;
     }
-    const shared = hold.share(opened.redemptionId);
-    const { agreement } = admission;
-    if (agreement) redemptions.agree(opened, agreement.terms);
-    const waits = parts.strict || parts.singleUse || shared || agreement?.agentRequestId;
-    if (!waits) {
-      admit(req, res, opened, admission, route);
-      return next();
-    }
-    remember(opened, admission, shared).then((became) => {
-      if (became === "remembered" && !isOver()) {
-        admit(req, res, opened, admission, route);
-        return next();
-      }
-      hold.end();
-      if (became === "remembered" || became === late) {
-        // What was reserved is given back with the record of a redemption that is skipped.
-        redemptions.decide(opened, skip("nothing-delivered"));
-        if (became === "remembered") return;
-        const code = "journal-failing";
-        return refuse(req, res, next, code, fullDetails[code], known);
-      }
-      redemptions.withdraw(opened);
-      turnBack(req, res, next, became, known);
-    }, next);
+    redemptions.withdraw(redemption);
+    turnBack(req, res, next, became, known);
+    return false;
   }
 
   /** Why nothing is admitted while there is no room. */
@@ -325,23 +388,58 @@ export function createMeter(parts: MeterParts): Meter {
   ) {
     const isVerified = verdict !== undefined;
     const metered: Metered = { meter: self, redemption, hold, waits, isVerified, plans, route };
+    // All that may fail comes before the watch.
     req[meteredKey] = metered;
-    watch(route, res);
     res.locals.redemption = redemption;
     res.setHeader("Redemption-Id", redemption.redemptionId);
+    watch(route, res);
     watchDelivery(req, res, (delivery) => {
-      const decision = refusalToCharge(delivery, req, res, metered.route, parts.chargeWhen);
-      if (decision) return carryOut(res, redemption, hold, decision);
-      const settle = () =>
-        carryOut(res, redemption, hold, runPrice(metered.route.price, req, res, delivery));
-      // A client that left before the handler was done: what a computed price reads may still come.
-      const early = delivery.extent !== "complete" && !res.writableEnded;
-      if (early && typeof metered.route.price === "function") {
-        afterHandler(res, parts.abortGraceMs, settle);
-      } else {
-        settle();
-      }
+      settled(redemption, hold, () => judge(req, res, metered, delivery));
     });
+  }
+
+  /** What an admitted request costs, now or as soon as that can be known. */
+  function judge(req: MeteredRequest, res: Response, metered: Metered, delivery: Delivery) {
+    const { redemption, hold, route } = metered;
+    const done = (priced: Priced) => carryOut(res, redemption, hold, priced);
+    const later = (decide: () => Priced) =>
+      afterHandler(res, parts.abortGraceMs, () => settled(redemption, hold, () => done(decide())));
+    if (metered.free) return done(skip(metered.free));
+    const { price, chargeWhen = parts.chargeWhen ?? "delivered" } = route;
+    // A client that left before the handler was done: what it does still counts, or may be read.
+    const isEarly = delivery.extent !== "complete" && !res.writableEnded;
+    if (isEarly && chargeWhen === "started") {
+      return later(() => {
+        const ended = { ...delivery, status: res.statusCode };
+        return refusalToCharge(ended, req, res, chargeWhen) ?? runPrice(price, req, res, ended);
+      });
+    }
+    const decision = refusalToCharge(delivery, req, res, chargeWhen);
+    if (decision) return done(decision);
+    if (isEarly && typeof price === "function") {
+      return later(() => runPrice(price, req, res, delivery));
+    }
+    done(runPrice(price, req, res, delivery));
+  }
+
+  /** Whatever fails once a response has ended: its hold and its place are free, and somebody is told. */
+  function settled(redemption: Redemption, hold: Hold, work: () => void) {
+    try {
+      work();
+    } catch (error) {
+      hold.end();
+      harmlessly(() => redemptions.abandon(redemption));
+      harmlessly(() => parts.onFault(error, redemption));
+    }
+  }
+
+  function harmlessly(work: () => void) {
+    try {
+      work();
+    } catch (error) {
+      // An error in a listener of the response's would end the process.
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
   }
 
   function carryOut(res: Response, redemption: Redemption, hold: Hold, priced: Priced) {
@@ -361,6 +459,8 @@ export function createMeter(parts: MeterParts): Meter {
     detail: string,
     known?: Known,
   ) {
+    // While something was waited for, somebody else may have answered.
+    if (isOver(req, res)) return;
     const problem = createProblem(code, detail, known);
     if (parts.x402 && problem.status === 402) {
       res.setHeader("Payment-Required", parts.x402.header(req, known?.plans ?? [], detail));
@@ -368,7 +468,33 @@ export function createMeter(parts: MeterParts): Meter {
     void answer(problem, req, res, next, parts.refuse);
   }
 
+  /** Goes on at once with a value, later with a promise; what fails goes to Express. */
+  function whenReady<Value>(
+    req: Request,
+    res: Response,
+    value: Value | Promise<Value>,
+    next: NextFunction,
+    proceed: (value: Value) => void,
+  ): void {
+    if (isPromise(value)) {
+      value.then(proceed).then(undefined, (error: unknown) => fail(req, res, next, error));
+    } else {
+      proceed(value);
+    }
+  }
+
+  /** Where somebody has answered meanwhile, Express would cut that answer off. */
+  function fail(req: Request, res: Response, next: NextFunction, error: unknown) {
+    if (isOver(req, res)) harmlessly(() => parts.onFault(error, undefined));
+    else next(error);
+  }
+
   return { byTable, atRoute };
+}
+
+/** Whether the client has left, or somebody has begun to answer. */
+function isOver(req: Request, res: Response): boolean {
+  return req.socket.destroyed || res.closed || res.headersSent || res.writableEnded;
 }
 
 const noRoom = "This API has no room for another charge right now. Try again in a moment.";
@@ -440,14 +566,9 @@ function refusalToCharge(
   delivery: Delivery,
   req: Request,
   res: Response,
-  route: PricedRoute,
-  fallback: ChargeWhen | undefined,
+  chargeWhen: ChargeWhen,
 ): Priced | undefined {
-  const chargeWhen = route.chargeWhen ?? fallback;
-  if (!chargeWhen) {
-    const reason = skipReason(delivery, req.method);
-    return reason && skip(reason);
-  }
+  if (typeof chargeWhen === "string") return notCharged(chargeWhen, delivery, req.method);
   try {
     const verdict: unknown = chargeWhen(delivery, req, res);
     if (typeof verdict === "boolean") return verdict ? undefined : skip("charge-when");
@@ -476,16 +597,6 @@ function afterHandler(res: Response, graceMs: number, callback: () => void): voi
     setImmediate(once);
     return Reflect.apply(end, this, args);
   } as typeof res.end;
-}
-
-/** Goes on at once with a value, later with a promise; what fails goes to Express. */
-function whenReady<Value>(
-  value: Value | Promise<Value>,
-  next: NextFunction,
-  proceed: (value: Value) => void,
-): void {
-  if (isPromise(value)) value.then(proceed).catch(next);
-  else proceed(value);
 }
 
 /** Of any make: an operator's promises may be another library's. */

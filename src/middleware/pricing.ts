@@ -27,18 +27,37 @@ export interface PriceFunction {
 }
 
 /**
- * Replaces the rule of what is charged. Without it a response is charged when its status is 2xx and
- * it was delivered completely, or cut by the client after any byte of its body.
+ * Which responses are charged. None of these charges a `HEAD`, or a status other than 2xx.
+ * - `"delivered"` (the default): one that was delivered completely, or cut by the client after any byte
+ *   of its body.
+ * - `"complete"`: one that was delivered completely.
+ * - `"started"`: one whose handler began its work, whatever was delivered: for answers that can be had
+ *   another way, by a resume route, a poll or a webhook. After a client that left early the handler's
+ *   status is waited for, `abortGraceMs` at the most. What the server cut off before any head is not charged.
+ * - A function decides on all others, too; where it throws, or returns no boolean, the redemption is
+ *   left `unresolved` with the reason `price-error`.
+ *
+ * Where nobody can tell what was delivered, the first two leave the redemption `unresolved` with the
+ * reason `delivery-unconfirmed`.
  *
  * @example
  * ```ts
  * import type { ChargeWhen } from "express-credit-meter";
  *
- * // Nobody pays for half an answer.
- * const whole: ChargeWhen = ({ extent, status }) => extent === "complete" && status < 300;
+ * // Nobody pays for half an answer of the cheap kind.
+ * const whole: ChargeWhen = ({ extent, status }, _req, res) =>
+ *   status < 300 && (extent === "complete" || res.locals["model"] === "large");
  * ```
  */
-export type ChargeWhen = (delivery: Delivery, req: Request, res: Response) => boolean;
+export type ChargeWhen = ChargeRule | ChargeDecision;
+
+/** See {@link ChargeWhen}. */
+export type ChargeRule = (typeof chargeRules)[number];
+
+/** See {@link ChargeWhen}. */
+export type ChargeDecision = (delivery: Delivery, req: Request, res: Response) => boolean;
+
+export const chargeRules = ["delivered", "complete", "started"] as const;
 
 /** What a price came to. */
 export type Priced =
@@ -46,19 +65,36 @@ export type Priced =
   | Skip
   | {
       readonly status: "unresolved";
-      readonly reason: "price-error";
-      readonly code: "price-error";
+      readonly reason: "price-error" | "delivery-unconfirmed";
+      readonly code: string;
       readonly message: string;
     };
 
-/** Why this response is not charged; undefined when it is. */
-export function skipReason(delivery: Delivery, method: string): SkipReason | undefined {
-  if (delivery.extent === "none") return "nothing-delivered";
-  if (method === "HEAD") return "head-request";
-  if (delivery.status < 200 || delivery.status > 299) return "not-successful";
-  if (delivery.cutBy === "server") return "cut-by-server";
-  return undefined;
+/** Why this response is not charged, or not yet; undefined when it is. */
+export function notCharged(
+  rule: ChargeRule,
+  delivery: Delivery,
+  method: string,
+): Priced | undefined {
+  const { extent, cutBy, status } = delivery;
+  const isSuccess = status >= 200 && status <= 299;
+  if (rule !== "started" && extent === "none") return skip("nothing-delivered");
+  if (method === "HEAD") return skip("head-request");
+  if (!isSuccess) return skip("not-successful");
+  if (rule === "started") {
+    return cutBy === "server" && extent === "none" ? skip("cut-by-server") : undefined;
+  }
+  if (extent === "unknown") return deliveryUnconfirmed;
+  if (cutBy === "server") return skip("cut-by-server");
+  return rule === "complete" && extent !== "complete" ? skip("charge-when") : undefined;
 }
+
+const deliveryUnconfirmed: Priced = {
+  status: "unresolved",
+  reason: "delivery-unconfirmed",
+  code: "delivery-unconfirmed",
+  message: "The connection ended, and its socket does not tell how much of the response had gone.",
+};
 
 const skipMessages: Record<SkipReason, string> = {
   "not-successful": "The response was no success (its status is not 2xx).",
@@ -66,7 +102,8 @@ const skipMessages: Record<SkipReason, string> = {
   "nothing-delivered": "The connection ended before any byte of the body was delivered.",
   "cut-by-server": "The server cut the response off.",
   "price-zero": "The price is 0.",
-  "charge-when": "The chargeWhen function says so.",
+  "charge-when": "The chargeWhen of its route or meter says so.",
+  refused: "The meter itself refused the request at its route.",
 };
 
 export function skip(reason: SkipReason): Skip {

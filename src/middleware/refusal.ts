@@ -10,7 +10,7 @@ export interface Problem {
   readonly type: string;
   /** The name of the status: "Payment Required". */
   readonly title: string;
-  readonly status: 400 | 402 | 403 | 404 | 409 | 503;
+  readonly status: 400 | 402 | 403 | 404 | 409 | 501 | 503;
   /** One sentence that says what to do. */
   readonly detail: string;
   /** Stable, with a heading in `docs/errors.md`. */
@@ -72,6 +72,7 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
   "journal-full": 503,
   "journal-failing": 503,
   closing: 503,
+  "delivery-untold": 501,
   "receipt-not-found": 404,
 };
 

@@ -64,6 +64,11 @@ export interface Redemptions {
    * aside or reserved for it is given back.
    */
   withdraw(redemption: Redemption): void;
+  /**
+   * Gives it up after its response, where something failed before it was handed over: its place is free.
+   * Nothing remembers it.
+   */
+  abandon(redemption: Redemption): void;
   /** What its charge is made with, where that is more than the proof of its payment. */
   agree(redemption: Redemption, terms: Terms): void;
   /** Resolves with whether the proof is this redemption's: the first that asks gets it, durably. */
@@ -399,6 +404,15 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       entry.leave();
       // It fails where the meter is being closed.
       door.ask("release", { redemptionId }).catch(() => {});
+    },
+
+    abandon({ redemptionId }) {
+      const entry = live.get(redemptionId);
+      if (!entry || entry.unacknowledged > 0 || entry.accepted) return;
+      live.delete(redemptionId);
+      underWay -= 1;
+      underWayBytes -= entry.bytes;
+      entry.leave();
     },
 
     reserve: ({ redemptionId }, proof) => door.ask("reserve", { redemptionId, proof }),

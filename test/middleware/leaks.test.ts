@@ -23,7 +23,7 @@ function uncaught(): unknown[] {
   return caught;
 }
 
-test.fails.each([
+test.each([
   ["a hold", {}],
   ["a place", { maxUnderWay: 1 }],
 ])(
@@ -65,7 +65,7 @@ test.fails.each([
   },
 );
 
-test.fails("a hold ends where the request's own objects refuse what the meter writes on them", async () => {
+test("a hold ends where the request's own objects refuse what the meter writes on them", async () => {
   const api = await meteredApi({ routes: { "POST /paid": price } }, (app, meter) => {
     app.use((req, res, next) => {
       if (req.headers["x-freeze"] === "locals") Object.freeze(res.locals);
@@ -79,7 +79,7 @@ test.fails("a hold ends where the request's own objects refuse what the meter wr
   await ask().expect(200);
 });
 
-test.fails("a hold ends where another listener for the end of the response throws", async () => {
+test("a hold ends where another listener for the end of the response throws", async () => {
   const caught = uncaught();
   const api = await meteredApi({ routes: { "POST /paid": price } }, (app, meter) => {
     app.use((_req, res, next) => {
@@ -97,7 +97,7 @@ test.fails("a hold ends where another listener for the end of the response throw
   expect(caught).toHaveLength(1);
 });
 
-test.fails("what fails at the end of a response ends its hold, is told, and does not end the process", async () => {
+test("what fails at the end of a response ends its hold, is told, and does not end the process", async () => {
   const caught = uncaught();
   const finished = deferred();
   const api = await meteredApi({ routes: { "POST /paid": price } }, (app, meter) => {
