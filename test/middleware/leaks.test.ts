@@ -3,7 +3,7 @@
 import { setImmediate as tick } from "node:timers/promises";
 import express, { type Request, type Response } from "express";
 import request from "supertest";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { meteredApi, payment } from "../support/api.ts";
 import { connect, deferred } from "../support/server.ts";
 
@@ -61,6 +61,8 @@ test.each([
     client.socket.resetAndDestroy();
     await closed.promise;
     gate.resolve();
+    // The place is free with the journal's acknowledgement.
+    await vi.waitFor(() => expect(api.meter.health().accepting).toBe(true));
     await request(api.url).post("/paid").set(payment).send({}).expect(200);
   },
 );
