@@ -1,7 +1,10 @@
+import express from "express";
 import request from "supertest";
 import { describe, expect, test, vi } from "vitest";
+import { createReceipts } from "../../src/middleware/receipts.ts";
+import { openRedemption } from "../../src/redemption.ts";
 import { holder, meteredApi, payment, plan, secretProof } from "../support/api.ts";
-import { deferred } from "../support/server.ts";
+import { connect, deferred, listen } from "../support/server.ts";
 
 const api = (options = {}) =>
   meteredApi({ routes: { "POST /": 2 }, ...options }, (app, meter) => {
@@ -214,5 +217,71 @@ describe("what an operator decides", () => {
     expect(new Set(ids).size).toBe(5);
     const none = await meter.redemptions.list({ holderAddress: `0x${"0".repeat(40)}` });
     expect(none.redemptions).toEqual([]);
+  });
+});
+
+describe("receipts that wait, whatever has happened before (A3)", () => {
+  /** Receipts alone behind a body parser, that count how often they look. */
+  async function counting(status: "pending" | "sending", live: boolean) {
+    const looks = { count: 0 };
+    const opening = { redemptionId: "id", planId: plan, holderAddress: holder, route: "POST /" };
+    const { redemption, settle } = openRedemption({ ...opening, environment: "test" }, 0);
+    // It was settled once, and a person has sent it again.
+    settle();
+    redemption.status = status;
+    const wakes = new Set<() => void>();
+    const app = express();
+    app.use(express.json());
+    app.use(
+      createReceipts({
+        live: () => {
+          looks.count += 1;
+          return live ? redemption : undefined;
+        },
+        read: async () => redemption,
+        onSettled(_id, wake) {
+          wakes.add(wake);
+          return () => void wakes.delete(wake);
+        },
+      }),
+    );
+    return { ...(await listen(app)), looks, redemption, wakes };
+  }
+
+  const kinds: [string, "pending" | "sending", boolean][] = [
+    ["of this process", "sending", true],
+    ["of another process", "sending", false],
+    ["that waits again after it was settled once", "pending", true],
+  ];
+  test.fails.each(kinds)("look now and then for one %s", async (_name, status, live) => {
+    const { url, looks, wakes } = await counting(status, live);
+    const { body } = await request(url).get("/id?wait=0.2").send({ a: 1 }).expect(200);
+    expect(body.status).toBe(status);
+    expect(looks.count).toBeLessThan(5);
+    expect(wakes.size).toBe(0);
+  });
+
+  test.fails("answer at once when it is settled again", async () => {
+    const { url, redemption, wakes } = await counting("pending", true);
+    const answer = request(url).get("/id?wait=30").send({ a: 1 });
+    const told = answer.then(({ body }) => body.status);
+    await vi.waitFor(() => expect(wakes.size).toBe(1));
+    redemption.status = "completed";
+    for (const wake of wakes) wake();
+    expect(await told).toBe("completed");
+    expect(wakes.size).toBe(0);
+  });
+
+  test.fails("stop when the client has gone", async () => {
+    const { port, wakes } = await counting("pending", true);
+    const client = await connect(port, {
+      "Content-Type": "application/json",
+      "Content-Length": "2",
+    });
+    client.send("GET /id?wait=30");
+    client.socket.write("{}");
+    await vi.waitFor(() => expect(wakes.size).toBe(1));
+    client.socket.destroy();
+    await vi.waitFor(() => expect(wakes.size).toBe(0));
   });
 });
