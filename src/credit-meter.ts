@@ -246,6 +246,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     receipts: () =>
       createReceipts({
         live: redemptions.live,
+        onSettled: redemptions.onSettled,
         async read(id) {
           const [record] = await redemptions.door.ask("read", { redemptionIds: [id] });
           return record && receiptOf(record);

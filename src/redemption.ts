@@ -99,8 +99,8 @@ export interface Redemption {
   /** One line for a person. */
   message: string;
   /**
-   * Resolves with this object when it is completed, failed, skipped or unresolved. Never rejects.
-   * Not enumerable, so that the record can be logged or sent as JSON.
+   * Resolves with this object when it is completed, failed, skipped or unresolved, the first time: what was
+   * unresolved may go on later. Never rejects. Not enumerable, so that the record can be logged or sent as JSON.
    */
   readonly settled: Promise<Redemption>;
 }

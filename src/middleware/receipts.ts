@@ -1,7 +1,9 @@
 /** Tells whoever holds the id of a redemption what became of it. */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import express, { type Request, type Router } from "express";
 import { isSettled, type Redemption } from "../redemption.ts";
+import { onSocketClose } from "./delivery.ts";
 import { neverCharge } from "./meter.ts";
 import { answer, createProblem } from "./refusal.ts";
 
@@ -22,6 +24,12 @@ export type Receipt = Pick<
 export interface ReceiptsOptions {
   /** The record that is kept up to date in this process, if there is one. */
   readonly live: (redemptionId: string) => Redemption | undefined;
+  /**
+   * Calls back when that record is settled the next time: one that was settled before may be sent again.
+   *
+   * @returns takes the callback off
+   */
+  readonly onSettled: (redemptionId: string, callback: () => void) => () => void;
   /** What is remembered of it. */
   readonly read: (redemptionId: string) => Promise<Receipt | undefined>;
 }
@@ -29,8 +37,9 @@ export interface ReceiptsOptions {
 /** Seconds that a request may wait for an outcome, and how many may wait at once. */
 const longestWaitSeconds = 30;
 const maxWaiting = 1_000;
-/** Milliseconds between looks at what another process is charging. */
-const lookMs = 500;
+/** Milliseconds between looks at what another process may be charging: the first, and at the most. */
+const firstLookMs = 250;
+const lookMs = 2_000;
 
 const unknownId = "There is no redemption with this id. Use the value of the header Redemption-Id.";
 
@@ -39,20 +48,36 @@ export function createReceipts(options: ReceiptsOptions): Router {
   const router = express.Router();
   let waiting = 0;
 
+  /**
+   * What is remembered, as soon as it is settled, or when the time is up. Looks again now and then, not only
+   * when it is told to: another process may settle it. Undefined also where the client has gone.
+   */
   async function outcome(id: string, req: Request, waitMs: number): Promise<Receipt | undefined> {
     const deadline = performance.now() + waitMs;
-    const gone = new Promise<void>((resolve) => req.once("close", resolve));
-    for (;;) {
-      const live = options.live(id);
-      const receipt = live ?? (await options.read(id));
-      const left = deadline - performance.now();
-      if (!receipt || isSettled(receipt.status) || left <= 0 || req.socket.destroyed)
-        return receipt;
-      await Promise.race([
-        gone,
-        ...(live ? [live.settled] : []),
-        new Promise((resolve) => setTimeout(resolve, live ? left : Math.min(left, lookMs)).unref()),
-      ]);
+    let isGone = false;
+    let wake = () => {};
+    const stopListening = onSocketClose(req.socket, () => {
+      isGone = true;
+      wake();
+    });
+    try {
+      for (let pauseMs = firstLookMs; ; pauseMs = Math.min(2 * pauseMs, lookMs)) {
+        const receipt = options.live(id) ?? (await options.read(id));
+        const left = deadline - performance.now();
+        if (isGone) return undefined;
+        if (!receipt || isSettled(receipt.status) || left <= 0) return receipt;
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(() => wake(), Math.min(left, pauseMs)).unref();
+          const notListening = options.onSettled(id, () => wake());
+          wake = () => {
+            clearTimeout(timer);
+            notListening();
+            resolve();
+          };
+        });
+      }
+    } finally {
+      stopListening();
     }
   }
 

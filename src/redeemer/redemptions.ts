@@ -95,6 +95,12 @@ export interface Redemptions {
   refusal(): RefusalToOpen | undefined;
   /** The record of a redemption of this process, while it is live. */
   live(redemptionId: string): Redemption | undefined;
+  /**
+   * Calls back when a live redemption is settled the next time.
+   *
+   * @returns takes the callback off
+   */
+  onSettled(redemptionId: string, callback: () => void): () => void;
   /** Tells which charges end with the process, where the journal does not outlive it. */
   forsake(): void;
   /** Waits until every redemption that is live now is settled. */
@@ -130,6 +136,8 @@ interface Live {
   /** Durable, with its decision. */
   accepted: boolean;
   onPrepared?: () => void;
+  /** Called when it is settled, also again. */
+  onSettled?: Set<() => void>;
   /** Nothing more is heard of it here. */
   readonly leave: () => void;
   readonly left: Promise<void>;
@@ -251,6 +259,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     forgetIfDone(entry);
     options.onSettled(redemption);
     entry.settle();
+    for (const callback of entry.onSettled ?? []) callback();
     return true;
   }
 
@@ -459,6 +468,13 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       }
     },
     live: (redemptionId) => live.get(redemptionId)?.redemption,
+    onSettled(redemptionId, callback) {
+      const entry = live.get(redemptionId);
+      if (!entry) return () => {};
+      entry.onSettled ??= new Set();
+      const callbacks = entry.onSettled.add(callback);
+      return () => void callbacks.delete(callback);
+    },
     flush,
 
     close(deadlineMs) {
