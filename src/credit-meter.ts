@@ -170,6 +170,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     ask: (question) => redemptions.door.ask("account", question),
     share:
       settings.guard.scope === "fleet" ? (asked) => redemptions.door.ask("hold", asked) : undefined,
+    onBalance: report.balance,
     onExposureReached: report.exposureReached,
     unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
     waitMs: settings.limits.waitMs,

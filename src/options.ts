@@ -81,11 +81,15 @@ export interface GuardSettings {
    */
   readonly refusalTtlMs?: number | undefined;
   /**
-   * Credits of charges and requests under way that a holder may owe while the ledger does not tell the
-   * balance. Default: 100; 0 upwards.
+   * Credits of charges and requests under way that a holder may owe of whom the ledger has told no balance.
+   * Default: 100; 0 upwards.
    */
   readonly creditLine?: number | undefined;
-  /** Credits that all such holders may owe together. Default: ten times the line. */
+  /**
+   * Credits that all such holders may owe together: those of whom the ledger never told a balance. Who is known
+   * passes on the balance that was told last, less what was had since, and does not count here. Default: ten
+   * times the line.
+   */
   readonly maxExposure?: number | undefined;
   /**
    * Milliseconds for which a holder is refused whose charge the ledger refused, but for proofs that have

@@ -5,7 +5,7 @@
 
 import type { Logger } from "./options.ts";
 import type { Health, Outcome } from "./redeemer/door.ts";
-import type { Answer, Redemption } from "./redemption.ts";
+import type { Answer, BalanceReading, Redemption } from "./redemption.ts";
 
 export interface Report {
   settled(redemption: Redemption): void;
@@ -34,6 +34,8 @@ export interface Report {
   lateAnswer(late: Extract<Outcome, { kind: "late-answer" }>): void;
   recovered(recovered: Extract<Outcome, { kind: "recovered" }>): void;
   exposureReached(): void;
+  /** What the ledger said when it was asked for a balance. */
+  balance(reading: BalanceReading): void;
 }
 
 const minuteMs = 60_000;
@@ -49,6 +51,7 @@ export function createReport(
   let lastProblem: string | null = null;
   let lastPaused: string | null = null;
   let exposureToldUntil = 0;
+  let balancesUntold = false;
   let namelessInARow = 0;
   const mismatches = new Set<string>();
   const untold = new Set<string>();
@@ -145,7 +148,7 @@ export function createReport(
       if (routes.length === 0) return;
       logger.warn(
         { routes, creditLine },
-        "These routes put more on hold than guard.creditLine: nobody passes there while the ledger does not tell balances. Raise guard.creditLine, and guard.maxExposure with it.",
+        "These routes put more on hold than guard.creditLine: while the ledger does not tell balances, nobody passes there of whom it told none before. Raise guard.creditLine, and guard.maxExposure with it.",
       );
     },
 
@@ -233,6 +236,18 @@ export function createReport(
         {},
         "Requests are refused: holders whose balance the ledger does not tell owe guard.maxExposure credits together.",
       );
+    },
+
+    balance(reading) {
+      if (!reading.told && !balancesUntold) {
+        logger.warn(
+          { why: reading.message },
+          "The ledger does not tell balances: until it does, holders whom it told of pass on what it told last, and all others on guard.creditLine, or as guard.onLedgerDown says.",
+        );
+      } else if (reading.told && balancesUntold) {
+        logger.info({}, "The ledger tells balances again.");
+      }
+      balancesUntold = !reading.told;
     },
 
     plainHttp(baseUrl) {

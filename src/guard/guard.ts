@@ -30,7 +30,7 @@ export interface GuardOptions {
   readonly refusalTtlMs: number;
   /** Credits that a holder may owe whose balance the ledger does not tell. */
   readonly creditLine: number;
-  /** Credits that all such holders may owe together, what the ledger refused within `blockForMs` included. */
+  /** Credits that all such holders may owe together of whom no balance was ever told, what the ledger refused within `blockForMs` included. */
   readonly maxExposure: number;
   /** Milliseconds for which a holder is refused after the ledger refused a charge of theirs. */
   readonly blockForMs: number;
@@ -61,6 +61,8 @@ export interface GuardParts extends GuardOptions {
   readonly share: ((asked: HoldAsked) => Promise<HoldAnswer>) | undefined;
   /** Credits of all charges in the journal that are not settled. */
   readonly unsettledInJournal: () => number;
+  /** Called with what the ledger said of a balance. Must not throw. */
+  readonly onBalance: (balance: BalanceReading) => void;
   /** Called whenever someone is refused because all together owe too much. Must not throw. */
   readonly onExposureReached: () => void;
   /** Milliseconds that a question may wait for its turn, and as many that it may take then. */
@@ -75,7 +77,7 @@ export interface Guard {
   admit(payment: Payment, credits: number, waits: Waits): Hold | Turned | Promise<Hold | Turned>;
   /** Hears what becomes of charges. */
   learn(event: ChargeEvent): void;
-  /** Credits that holders owe whose balance is not known. */
+  /** Credits that holders owe who had them without the ledger's word on a balance. */
   exposure(): number;
 }
 
@@ -108,7 +110,7 @@ export function createGuard(parts: GuardParts): Guard {
   let awayUntil = 0;
   // Sums over all standings, kept by `alter`.
   let journaledInAll = 0;
-  let owedByUnknown = 0;
+  let owedOnLine = 0;
 
   /** Every change to what a standing owes goes through here. */
   function alter(standing: Standing, change: (standing: Standing) => void) {
@@ -121,7 +123,7 @@ export function createGuard(parts: GuardParts): Guard {
 
   function count(standing: Standing, sign: 1 | -1) {
     journaledInAll += sign * standing.journaled;
-    if (!standing.isKnown) owedByUnknown += sign * unsettled(standing);
+    if (standing.isOnLine) owedOnLine += sign * unsettled(standing);
   }
 
   function standingOf(planId: string, holderAddress: string): Standing {
@@ -152,7 +154,7 @@ export function createGuard(parts: GuardParts): Guard {
     while (lost[0] && lost[0].until <= now) lost.shift();
     return lost.reduce((sum, { amount }) => sum + amount, 0);
   }
-  const exposure = () => owedByUnknown + owedByOthers() + lostLately();
+  const exposure = () => owedOnLine + owedByOthers() + lostLately();
 
   /** The decision by what is known now; undefined where the ledger must be asked first. */
   function decide(
@@ -165,7 +167,7 @@ export function createGuard(parts: GuardParts): Guard {
     const isAnswered = asked === "asked";
     if (standing.blockedUntil > now && !isGood(standing, proof)) return { code: "holder-blocked" };
     if (asked === "unasked") return byTrust(standing, credits);
-    if (!standing.isLoaded) return isAnswered ? byLine(standing, credits) : undefined;
+    if (!standing.isLoaded) return isAnswered ? untold(standing, credits) : undefined;
     const age = now - standing.toldAt;
     const isFresh = standing.isKnown && (isAnswered || age <= parts.balanceTtlMs);
     const isBroke = standing.brokeUntil > now;
@@ -177,10 +179,10 @@ export function createGuard(parts: GuardParts): Guard {
     const isSettled = isRefused || now < awayUntil;
     if (parts.balance === "ask" && !isAnswered && !isSettled) return undefined;
     const isTold = isFresh || (standing.isKnown && isRefused);
-    return isTold ? poor(standing) : byLine(standing, credits);
+    return isTold ? poor(standing) : untold(standing, credits);
   }
 
-  /** Not asked in time says nothing of the ledger: what was told last counts, and there is no line. */
+  /** What was told last, less what was had since: old, and better than nothing. No line goes with it. */
   function byTrust(standing: Standing, credits: number): Turned | "pass" {
     const free = available(standing);
     if (free === undefined) return { code: "not-asked-in-time" };
@@ -188,22 +190,28 @@ export function createGuard(parts: GuardParts): Guard {
     return mayFit && standing.brokeUntil <= elapsed() ? "pass" : poor(standing);
   }
 
+  /** The ledger does not say now what the holder has. */
+  function untold(standing: Standing, credits: number): Turned | "pass" {
+    if (parts.balance === "never") return byLine(standing, credits);
+    const isAway = standing.isAway || elapsed() < awayUntil;
+    if (isAway && parts.onLedgerDown === "refuse") return { code: "ledger-away" };
+    if (standing.total === undefined) return byLine(standing, credits);
+    const trusted = byTrust(standing, credits);
+    // A ledger that is there, and tells no more, must not bind a holder to what it told once.
+    return trusted === "pass" || isAway ? trusted : byLine(standing, credits);
+  }
+
   /** Nobody says what the holder has. */
   function byLine(standing: Standing, credits: number): Turned | "pass" {
     alter(standing, () => {
       standing.isKnown = false;
+      standing.isOnLine = true;
     });
-    const now = elapsed();
-    const isAway = parts.balance === "ask" && (standing.isAway || now < awayUntil);
-    if (isAway && parts.onLedgerDown === "refuse") return { code: "ledger-away" };
     if (exposure() + credits > parts.maxExposure) {
       parts.onExposureReached();
       return { code: "exposure-reached" };
     }
-    // What was told last is old, and better than nothing while the ledger is away.
-    const free = isAway ? available(standing) : undefined;
-    const isPoor = free !== undefined && free < credits && !mustAskJournal(standing);
-    if (isPoor || standing.brokeUntil > now) return poor(standing);
+    if (standing.brokeUntil > elapsed()) return poor(standing);
     const isOverLine = unsettled(standing) + credits > parts.creditLine;
     if (isOverLine && !mustAskJournal(standing)) return { code: "exposure-reached" };
     return "pass";
@@ -251,6 +259,7 @@ export function createGuard(parts: GuardParts): Guard {
     // A ledger that does not tell will not do so in a moment.
     const isMute = balance?.told === false && balance.answered;
     standing.settledUntil = now + (isMute ? parts.balanceTtlMs : parts.refusalTtlMs);
+    if (balance) parts.onBalance(balance);
     if (isAway && askLedger) awayUntil = now + awayMs;
     return "asked";
   }
@@ -277,6 +286,7 @@ export function createGuard(parts: GuardParts): Guard {
       // What was spent long ago is forgotten, and nothing can be reckoned from what is left.
       standing.total = undefined;
       standing.isKnown = false;
+      standing.isOnLine = true;
       standing.settledUntil = 0;
     }
     standing.spent = account.spent;
@@ -308,9 +318,9 @@ export function createGuard(parts: GuardParts): Guard {
     const { creditLine, maxExposure, blockForMs, share: ask } = parts;
     if (!ask) return undefined;
     for (let tries = 0; tries < sharesAgain; tries += 1) {
-      const { planId, holderAddress, isKnown, total, refused } = standing;
+      const { planId, holderAddress, isOnLine, total, refused } = standing;
       const within =
-        isKnown && total !== undefined ? { total } : { creditLine, maxExposure, blockForMs };
+        !isOnLine && total !== undefined ? { total } : { creditLine, maxExposure, blockForMs };
       const asked = { redemptionId, planId, holderAddress, credits, within, refused };
       const answer = await waits.within(ask(asked));
       if (answer === late) return late;
@@ -330,7 +340,7 @@ export function createGuard(parts: GuardParts): Guard {
       if (!decision) decision = decide(standing, 0, proof, await askWithin(standing, waits));
       if (decision !== "pass") return decision ?? { code: "ledger-away" };
     }
-    return standing.isKnown ? poor(standing) : { code: "exposure-reached" };
+    return standing.isOnLine ? { code: "exposure-reached" } : poor(standing);
   }
 
   /** The ledger refused a charge: whoever sent it has had the answer for nothing. */
@@ -453,7 +463,7 @@ export function createGuard(parts: GuardParts): Guard {
     // A person's decision says nothing about what comes next.
     if (outcome.byPerson) return;
     standing.settledUntil = 0;
-    if (!standing.isKnown) lost.push({ until: elapsed() + parts.blockForMs, amount });
+    if (standing.isOnLine) lost.push({ until: elapsed() + parts.blockForMs, amount });
     refused(standing, outcome.reason, parts.blockForMs, events, amount);
     // That a proof has paid says nothing where one of those is refused; or one that is not known here.
     const hadPaid = outcome.proof === null || isGood(standing, outcome.proof);

@@ -24,6 +24,11 @@ export interface Standing {
   toldAt: number;
   /** Whether the balance counts: it was told, and no later question was left unanswered. */
   isKnown: boolean;
+  /**
+   * Whether it has what it owes without the ledger's word: its line of credit counts then, and it counts
+   * against the exposure of all. A balance that was told is a word, also when it is old.
+   */
+  isOnLine: boolean;
   /** Whether the journal was asked for what it remembers. */
   isLoaded: boolean;
   /** For requests under way. */
@@ -75,6 +80,7 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     askedAt: 0,
     toldAt: 0,
     isKnown: false,
+    isOnLine: true,
     isLoaded: false,
     held: 0,
     handed: 0,
@@ -145,6 +151,7 @@ export function tellBalance(
   standing.spentWhenTold = asked.spent;
   standing.toldAt = now;
   standing.isKnown = true;
+  standing.isOnLine = false;
   if (told > 0) standing.isAcquainted = true;
   const wouldHavePaid = told >= standing.lacking;
   if (asked.at >= standing.brokeAt && wouldHavePaid) standing.brokeUntil = 0;

@@ -65,6 +65,7 @@ export function openGuard(options: Partial<GuardOptions> = {}, share?: GuardPart
         asked.push({ holderAddress, askLedger, answer, fail: () => reject(new Error("closed")) });
       }),
     share,
+    onBalance: () => {},
     onExposureReached: () => {
       exposureReached += 1;
     },
