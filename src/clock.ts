@@ -1,7 +1,22 @@
-/** Time that only goes forward, and what may wait for it. Injected where a decision depends on it. */
+/**
+ * The clocks of this process. They are taken from Node's modules when the package is loaded, as the timers
+ * are everywhere here (`node:timers`): fake clocks in a user's tests replace the global functions, and would
+ * stop the meter for the rest of the process.
+ */
 
+import { hrtime } from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
 
+/** Milliseconds of a clock that nobody sets, since some moment of the past. */
+export function elapsed(): number {
+  const [seconds, nanoseconds] = hrtime();
+  return seconds * 1_000 + nanoseconds / 1e6;
+}
+
+/** Milliseconds since 1970. */
+export const now: () => number = Date.now;
+
+/** Time that only goes forward, and what may wait for it. Injected where a decision depends on it. */
 export interface Clock {
   /** Milliseconds of a clock that nobody sets. */
   elapsed(): number;
@@ -10,7 +25,7 @@ export interface Clock {
 }
 
 export const systemClock: Clock = {
-  elapsed: () => performance.now(),
+  elapsed,
   after(ms, call) {
     const timer = setTimeout(call, ms);
     return () => clearTimeout(timer);

@@ -2,7 +2,7 @@
 
 import express, { type Request, type RequestHandler, type Router } from "express";
 import pino from "pino";
-import { systemClock } from "./clock.ts";
+import { now, systemClock } from "./clock.ts";
 import { CreditMeterError } from "./errors.ts";
 import { createGuard } from "./guard/guard.ts";
 import { createMeter, holdOf } from "./middleware/meter.ts";
@@ -163,7 +163,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     onHealth: report.health,
     onLateAnswer: report.lateAnswer,
     onRecovered: report.recovered,
-    now: Date.now,
+    now,
   });
   const guard = createGuard({
     ...settings.guard,
@@ -175,7 +175,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     unsettledInJournal: () => redemptions.health()?.totals.credits ?? 0,
     waitMs: settings.limits.waitMs,
     clock: systemClock,
-    now: Date.now,
+    now,
   });
   const { payment } = settings;
   const x402 =

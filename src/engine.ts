@@ -3,6 +3,7 @@
 import { createNeverminedClient } from "./client/nevermined.ts";
 import { encodeRedeem } from "./client/wire.ts";
 import { encodeSettle } from "./client/x402-wire.ts";
+import { elapsed, now } from "./clock.ts";
 import { openPostgresJournal, type PostgresPlace } from "./journal/postgres.ts";
 import { openSqliteJournal } from "./journal/sqlite.ts";
 import type { Outcome } from "./redeemer/door.ts";
@@ -38,7 +39,7 @@ export function createEngine(
     ...settings,
     // A question about a balance or a token must not take the place of a charge. One more: an operator's.
     connections: settings.concurrency + settings.maxQuestions + 1,
-    now: Date.now,
+    now,
   });
   client.warmUp();
   return createRedeemer({
@@ -52,8 +53,8 @@ export function createEngine(
     askBalance: client.balance,
     end: client.close,
     tell,
-    now: Date.now,
-    elapsed: () => performance.now(),
+    now,
+    elapsed,
     random: Math.random,
   });
 }

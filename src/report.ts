@@ -3,6 +3,7 @@
  * No line holds a proof or a key: they are never given to this file.
  */
 
+import { elapsed } from "./clock.ts";
 import type { Logger } from "./options.ts";
 import type { Health, Outcome } from "./redeemer/door.ts";
 import type { Answer, BalanceReading, Redemption } from "./redemption.ts";
@@ -229,7 +230,7 @@ export function createReport(
     },
 
     exposureReached() {
-      const now = performance.now();
+      const now = elapsed();
       if (now < exposureToldUntil) return;
       exposureToldUntil = now + minuteMs;
       logger.warn(

@@ -1,5 +1,6 @@
 /** One request and what came of it, with evidence of whether it was written. */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import type { Client, Dispatcher } from "undici";
 import type { Exchange } from "./outcome.ts";
 

@@ -8,6 +8,7 @@ import { createHmac } from "node:crypto";
 import { chmodSync } from "node:fs";
 import Database from "libsql";
 import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
+import { elapsed } from "../clock.ts";
 import { CreditMeterError } from "../errors.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
@@ -90,14 +91,14 @@ function useWal(db: Database.Database): string {
  * (https://sqlite.org/c3ref/busy_handler.html).
  */
 function withPatience<Value>(run: () => Value): Value {
-  const until = performance.now() + busyTimeoutMs;
+  const until = elapsed() + busyTimeoutMs;
   const shared = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
     try {
       return run();
     } catch (error) {
       const isBusy = (error as { code?: unknown }).code === "SQLITE_BUSY";
-      if (!isBusy || performance.now() > until) throw error;
+      if (!isBusy || elapsed() > until) throw error;
       Atomics.wait(shared, 0, 0, 1 + Math.random() * 10);
     }
   }

@@ -2,6 +2,7 @@
 
 import { clearTimeout, setTimeout } from "node:timers";
 import express, { type Request, type Router } from "express";
+import { elapsed } from "../clock.ts";
 import { isSettled, type Redemption } from "../redemption.ts";
 import { onSocketClose } from "./delivery.ts";
 import { neverCharge } from "./meter.ts";
@@ -53,7 +54,7 @@ export function createReceipts(options: ReceiptsOptions): Router {
    * when it is told to: another process may settle it. Undefined also where the client has gone.
    */
   async function outcome(id: string, req: Request, waitMs: number): Promise<Receipt | undefined> {
-    const deadline = performance.now() + waitMs;
+    const deadline = elapsed() + waitMs;
     let isGone = false;
     let wake = () => {};
     const stopListening = onSocketClose(req.socket, () => {
@@ -63,7 +64,7 @@ export function createReceipts(options: ReceiptsOptions): Router {
     try {
       for (let pauseMs = firstLookMs; ; pauseMs = Math.min(2 * pauseMs, lookMs)) {
         const receipt = options.live(id) ?? (await options.read(id));
-        const left = deadline - performance.now();
+        const left = deadline - elapsed();
         if (isGone) return undefined;
         if (!receipt || isSettled(receipt.status) || left <= 0) return receipt;
         await new Promise<void>((resolve) => {

@@ -1,5 +1,6 @@
 /** Holds of all processes on the journal: together what comes together, one question after the other. */
 
+import { setImmediate, setTimeout } from "node:timers";
 import type { HoldAnswer, HoldAsked } from "../account.ts";
 import type { Journal } from "../journal/journal.ts";
 

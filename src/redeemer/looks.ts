@@ -3,6 +3,7 @@
  * of what was handed over here, what waits; and keeps the journal tidy.
  */
 
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import type { HealthTeller } from "./health.ts";
 import type { Life } from "./life.ts";
 import type { News } from "./news.ts";

@@ -4,6 +4,7 @@
  * acknowledged, sent or told before its commit.
  */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import type { Batch, Committed, Entry, Reservation } from "../journal/journal.ts";
 import { holderKeyOf } from "../redemption.ts";
 import type { Attempted } from "./attempt.ts";

@@ -4,6 +4,8 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
+import { elapsed } from "../clock.ts";
 import { dropOldest } from "../drop-oldest.ts";
 import type { JournalRecord } from "../journal/journal.ts";
 import {
@@ -310,9 +312,9 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   const hasRoom = () => isOpen && atRisk < maxAtRisk;
 
   async function room(waitMs: number): Promise<boolean> {
-    const until = performance.now() + waitMs;
+    const until = elapsed() + waitMs;
     while (!hasRoom()) {
-      const left = until - performance.now();
+      const left = until - elapsed();
       if (left <= 0 || refusal()) return false;
       await new Promise<void>((resolve) => {
         const wake = () => {

@@ -5,7 +5,9 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { Worker } from "node:worker_threads";
+import { elapsed } from "../clock.ts";
 import { atExit } from "./at-exit.ts";
 import type { Door, Health, Outcome, QuestionName, Questions, Submission } from "./door.ts";
 import { messageOf } from "./health.ts";
@@ -180,10 +182,10 @@ export function openThread(options: ThreadOptions): Door {
     if (unaccepted.size === 0) return;
     if (restart) startAgain();
     flush();
-    const deadline = performance.now() + options.exitWaitMs;
+    const deadline = elapsed() + options.exitWaitMs;
     for (;;) {
       const count = Atomics.load(current.accepted, 0);
-      const left = deadline - performance.now();
+      const left = deadline - elapsed();
       if (count >= current.posted || left <= 0) return;
       Atomics.wait(current.accepted, 0, count, left);
     }

@@ -12,6 +12,8 @@ import { createRedeemer, type Redeemer } from "../../src/redeemer/redeemer.ts";
 import type { Answer } from "../../src/redemption.ts";
 import { away, completed, defaults, lost, refused, submissionOf } from "./world.ts";
 
+vi.mock("node:timers", () => import("../support/global-timers.ts"));
+
 beforeEach(() => {
   vi.useFakeTimers();
 });

@@ -13,6 +13,8 @@ import {
   wrongKey,
 } from "./world.ts";
 
+vi.mock("node:timers", () => import("../support/global-timers.ts"));
+
 const minute = 60_000;
 const hour = 60 * minute;
 

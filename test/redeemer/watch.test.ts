@@ -1,6 +1,8 @@
 import { expect, test, vi } from "vitest";
 import { createWatch } from "../../src/redeemer/watch.ts";
 
+vi.mock("node:timers", () => import("../support/global-timers.ts"));
+
 /** A watch, and the beats of the others, by a clock that the test moves. */
 function watch(replaced: string[] = []) {
   let time = 1_000;
