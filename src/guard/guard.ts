@@ -87,6 +87,8 @@ const maxStandings = 50_000;
 const awayMs = 1_000;
 /** Milliseconds after which holds elsewhere may have ended, and the journal must be asked. */
 const heardMs = 250;
+/** Milliseconds after which what others owed is not believed any more, though nobody contradicted it. */
+const copyMs = 10_000;
 /** Times that a hold is asked for which does not fit, and by all that is known here should. */
 const sharesAgain = 3;
 const goodProofsKept = 4;
@@ -108,6 +110,10 @@ export function createGuard(parts: GuardParts): Guard {
   /** When charges on the wire were sent, in that order, and what their holder had spent by then. */
   const sentAt = new Map<string, { readonly at: number; readonly spent: number }>();
   let awayUntil = 0;
+  /** With holds that are shared: of whom the journal was heard, the longest ago first. */
+  const heard = new Set<Standing>();
+  /** What all owed on credit, by the journal's last word, and when that was. */
+  let toldExposure = { amount: 0, at: Number.NEGATIVE_INFINITY };
   // Sums over all standings, kept by `alter`.
   let journaledInAll = 0;
   let owedOnLine = 0;
@@ -132,6 +138,7 @@ export function createGuard(parts: GuardParts): Guard {
     if (found) return found;
     if (standings.size >= sweepAt) {
       const now = elapsed();
+      forgetCopies(now);
       const mayGo = (one: Standing) => !isBusy(one, now) && !questions.isUnderWay(one);
       const isStranger = (one: Standing) => !one.isAcquainted && mayGo(one);
       // Strangers do not make us forget who pays.
@@ -154,7 +161,40 @@ export function createGuard(parts: GuardParts): Guard {
     while (lost[0] && lost[0].until <= now) lost.shift();
     return lost.reduce((sum, { amount }) => sum + amount, 0);
   }
-  const exposure = () => owedOnLine + owedByOthers() + lostLately();
+
+  function exposure(): number {
+    const now = elapsed();
+    forgetCopies(now);
+    if (!parts.share) return owedOnLine + owedByOthers() + lostLately();
+    const told = now - toldExposure.at <= copyMs ? toldExposure.amount : 0;
+    return Math.max(told, owedOnLine + lostLately());
+  }
+
+  /** What counts before the journal is asked: where holds are shared, it decides unless it just has. */
+  function exposureToGoBy(): number {
+    if (!parts.share) return exposure();
+    return elapsed() - toldExposure.at <= heardMs ? toldExposure.amount : 0;
+  }
+
+  function isHeard(standing: Standing) {
+    standing.copiedAt = elapsed();
+    heard.delete(standing);
+    heard.add(standing);
+  }
+
+  /** Nobody tells here when others' charges and holds end: what was heard of them long ago is dropped. */
+  function forgetCopies(now: number) {
+    for (const standing of heard) {
+      if (now - standing.copiedAt <= copyMs) return;
+      heard.delete(standing);
+      alter(standing, () => {
+        standing.journaled = 0;
+        standing.doubtful = 0;
+        standing.onWire = 0;
+        standing.elsewhere = 0;
+      });
+    }
+  }
 
   /** The decision by what is known now; undefined where the ledger must be asked first. */
   function decide(
@@ -207,7 +247,7 @@ export function createGuard(parts: GuardParts): Guard {
       standing.isKnown = false;
       standing.isOnLine = true;
     });
-    if (exposure() + credits > parts.maxExposure) {
+    if (exposureToGoBy() + credits > parts.maxExposure) {
       parts.onExposureReached();
       return { code: "exposure-reached" };
     }
@@ -282,6 +322,7 @@ export function createGuard(parts: GuardParts): Guard {
     standing.journaled = account.unsettled;
     standing.doubtful = account.doubtful;
     if (!parts.share) return;
+    isHeard(standing);
     if (account.spent < standing.spentWhenTold) {
       // What was spent long ago is forgotten, and nothing can be reckoned from what is left.
       standing.total = undefined;
@@ -329,6 +370,7 @@ export function createGuard(parts: GuardParts): Guard {
         standing.elsewhere = answer.elsewhere;
         standing.heardAt = elapsed();
       });
+      if (answer.exposure !== null) toldExposure = { amount: answer.exposure, at: elapsed() };
       if (answer.isHeld) return undefined;
       hearRefusals(standing, answer.account);
       if (answer.exposure !== null && answer.exposure + credits > maxExposure) {
@@ -426,6 +468,8 @@ export function createGuard(parts: GuardParts): Guard {
       if (event.kind === "accepted") {
         standing.handed -= amount;
         standing.journaled += amount;
+        // Whoever sends it may be another process.
+        if (parts.share) isHeard(standing);
       }
       if (event.kind === "put-back") {
         standing.doubtful -= event.was.doubtful;

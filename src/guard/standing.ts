@@ -41,9 +41,11 @@ export interface Standing {
   doubtful: number;
   /** Of those on the wire. */
   onWire: number;
+  /** When the journal was heard of last, by the same clock as `toldAt`, where holds are shared. */
+  copiedAt: number;
   /** On hold in other processes, where holds are shared. */
   elsewhere: number;
-  /** When that was heard last, by the same clock as `toldAt`. */
+  /** When that was heard last, with a hold, by the same clock as `toldAt`. */
   heardAt: number;
   /** The refusals of the ledger that the journal told last. */
   refused: Account["refused"];
@@ -87,6 +89,7 @@ export function newStanding(planId: string, holderAddress: string): Standing {
     journaled: 0,
     doubtful: 0,
     onWire: 0,
+    copiedAt: Number.NEGATIVE_INFINITY,
     elsewhere: 0,
     heardAt: Number.NEGATIVE_INFINITY,
     refused: { credits: null, otherwise: null },
