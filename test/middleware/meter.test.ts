@@ -1,4 +1,5 @@
 import { setImmediate as tick } from "node:timers/promises";
+import cors from "cors";
 import express, { type NextFunction, type Request, type Response } from "express";
 import request from "supertest";
 import { describe, expect, test } from "vitest";
@@ -253,13 +254,76 @@ describe("what is not charged", () => {
     expect(api.ledger.countBurns()).toBe(1);
   });
 
-  test("OPTIONS is never metered", async () => {
-    const api = await meteredApi({ routes: { "ALL /": 1 }, unlisted: "refuse" }, (app, meter) => {
+  describe.each(["plain", "like a preflight"])(
+    "OPTIONS, %s, is a method like any other",
+    (kind) => {
+      const preflight = kind === "plain" ? {} : { "Access-Control-Request-Method": "POST" };
+      const routes = { "ALL /table": 1, "OPTIONS /named": 2, "GET /other": 5 };
+      const built = () =>
+        meteredApi({ routes, unlisted: "refuse" }, (app, meter) => {
+          app.use(meter);
+          app.all(["/table", "/named"], ok);
+          app.get("/other", ok);
+        });
+      const atRoutes = () =>
+        meteredApi({}, (app, meter) => {
+          app.all("/all", meter.charge(3), ok);
+          app.use("/use", meter.charge(4), ok);
+        });
+
+      test.fails("without a payment it is refused where its handler answers it", async () => {
+        const [table, charge] = [await built(), await atRoutes()];
+        for (const [api, path] of [
+          [table, "/table"],
+          [table, "/named"],
+          [charge, "/all"],
+          [charge, "/use"],
+        ] as const) {
+          const { body } = await request(api.url)
+            .options(path)
+            .set("Origin", "null")
+            .set(preflight);
+          expect(body).toMatchObject({ code: "payment-required" });
+        }
+        const { body } = await request(table.url).options("/other").set(preflight).expect(403);
+        expect(body).toMatchObject({ code: "route-unlisted" });
+      });
+
+      test.fails("with one it is charged", async () => {
+        const [table, charge] = [await built(), await atRoutes()];
+        await request(table.url)
+          .options("/table")
+          .set({ ...payment, ...preflight })
+          .expect(200);
+        await request(table.url)
+          .options("/named")
+          .set({ ...payment, ...preflight })
+          .expect(200);
+        await request(charge.url)
+          .options("/all")
+          .set({ ...payment, ...preflight })
+          .expect(200);
+        await request(charge.url)
+          .options("/use")
+          .set({ ...payment, ...preflight })
+          .expect(200);
+        await Promise.all([table.meter.flush(), charge.meter.flush()]);
+        const amounts = [...table.ledger.burns(), ...charge.ledger.burns()].map(
+          (one) => one.amount,
+        );
+        expect(amounts.toSorted()).toEqual([1, 2, 3, 4]);
+      });
+    },
+  );
+
+  test("cors in front of the meter answers preflights itself", async () => {
+    const api = await meteredApi({ routes: { "ALL /": 1 } }, (app, meter) => {
+      app.use(cors());
       app.use(meter);
-      app.all("/", meter.charge(2), ok);
+      app.all("/", ok);
     });
-    await request(api.url).options("/").expect(200);
-    await request(api.url).options("/elsewhere").expect(404);
+    const headers = { Origin: "https://a.example", "Access-Control-Request-Method": "POST" };
+    await request(api.url).options("/").set(headers).expect(204);
     expect(api.settled).toEqual([]);
   });
 });
