@@ -148,7 +148,7 @@ export function createMeter(parts: MeterParts): Meter {
       });
     });
     if (row && row.value !== "free") return meterRequest(req, res, next, row.value, row.key);
-    if (!row && parts.unlisted === "refuse" && req.method !== "OPTIONS") {
+    if (!row && parts.unlisted === "refuse") {
       return refuse(req, res, next, "route-unlisted", "This API does not offer that route.");
     }
     next();
@@ -158,7 +158,6 @@ export function createMeter(parts: MeterParts): Meter {
     return (req: MeteredRequest, res, next) => {
       const fault = setupFault(req);
       if (fault) return next(fault);
-      if (req.method === "OPTIONS") return next();
       meterRequest(
         req,
         res,

@@ -55,11 +55,12 @@ export function createRouteTable<Value>(
   const rows = Object.entries(routes).map(([key, value]) => parseRow(key, value));
   const used = new Set<Row<Value>>();
   const literal = new Map(rows.map((row) => [`${row.method} ${normal(row.path)}`, row]));
-  const loose = createMatcher(rows, { caseSensitive: false, strict: false });
-  const exact = createMatcher(
+  const loose = byMethod(rows, (some) =>
+    createMatcher(some, { caseSensitive: false, strict: false }),
+  );
+  const exact = byMethod(
     rows.filter((row) => firm(row.path) !== undefined),
-    { caseSensitive: true, strict: true },
-    firm,
+    (some) => createMatcher(some, { caseSensitive: true, strict: true }, firm),
   );
 
   function find(req: Request): Row<Value> | undefined {
@@ -105,15 +106,13 @@ export function createRouteTable<Value>(
 
   return {
     match(req) {
-      // OPTIONS is answered by routers and CORS middleware before a price is known.
-      if (rows.length === 0 || req.method === "OPTIONS") return undefined;
+      if (rows.length === 0) return undefined;
       const row = find(req);
       if (row) used.add(row);
       return row;
     },
 
     mismatch(req, matched) {
-      if (req.method === "OPTIONS") return undefined;
       const reachable = [req.route?.path as unknown]
         .flat()
         .filter((path) => typeof path === "string")
@@ -210,11 +209,10 @@ function parseRow<Value>(key: string, value: Value): Row<Value> {
       `"${key}" is no row of the price table. Write the method in capitals, one space and the path from the root: "POST /v1/embeddings".`,
     );
   }
-  if (method === "OPTIONS" || (method !== "ALL" && !METHODS.includes(method))) {
-    const why = method === "OPTIONS" ? "is never metered" : "is no HTTP method";
+  if (method !== "ALL" && !METHODS.includes(method)) {
     throw new CreditMeterError(
       "route-invalid",
-      `${method} in "${key}" ${why}. Use a method such as GET or POST, or ALL.`,
+      `${method} in "${key}" is no HTTP method. Use a method such as GET or POST, or ALL.`,
     );
   }
   return { key, method, path, value };
@@ -222,6 +220,19 @@ function parseRow<Value>(key: string, value: Value): Row<Value> {
 
 /** All rows that match, in the order of the table. */
 type Matcher<Value> = (method: string, path: string) => readonly Row<Value>[];
+
+/**
+ * A router answers OPTIONS itself where a route of another method has the path: of such a request only rows
+ * are asked that name it, or all methods.
+ */
+function byMethod<Value>(
+  rows: readonly Row<Value>[],
+  make: (rows: readonly Row<Value>[]) => Matcher<Value>,
+): Matcher<Value> {
+  const usual = make(rows);
+  const options = make(rows.filter(({ method }) => method === "ALL" || method === "OPTIONS"));
+  return (method, path) => (method === "OPTIONS" ? options : usual)(method, path);
+}
 
 /** What Express's router reads of a request, and where the rows are noted. */
 interface Probe<Value> {

@@ -24,7 +24,6 @@ const realTable: MakeMatch = (routes) =>
 const faults = {
   unmetered: "a priced handler was reached unmetered",
   less: "a priced handler was reached for less",
-  options: "OPTIONS was metered",
   foreign: "a row was found that the request cannot mean",
   refused: "a request that nobody could misread was refused",
   missed: "the only row that the request can mean was not found",
@@ -36,10 +35,6 @@ function* judge({ routes, outcomes }: Visit): Generator<{ fault: Fault; outcome:
   for (const outcome of outcomes) {
     const { method, target, metered, row, refused, reached } = outcome;
     if (!metered) continue;
-    if (method === "OPTIONS") {
-      if (row !== undefined) yield { fault: "options", outcome };
-      continue;
-    }
     const charged = row === undefined ? undefined : routes[row];
     const due = reached === undefined ? undefined : routes[reached];
     const possible = Object.keys(routes).filter((key) => couldMean(key, method, target));
@@ -118,67 +113,59 @@ describe("a broken matcher is found out", () => {
     return oneReading(routes, settings)(req.method, pathOf(req));
   };
   const anySpelling = { caseSensitive: false, strict: false };
-  const notForOptions =
-    (makeMatch: MakeMatch): MakeMatch =>
-    (routes) => {
-      const match = makeMatch(routes);
-      return (req) => (req.method === "OPTIONS" ? undefined : match(req));
-    };
 
   const broken: Record<string, MakeMatch> = {
-    "that compares strings": notForOptions((routes) => (req) => {
+    "that compares strings": (routes) => (req) => {
       const key = `${req.method} ${pathOf(req)}`;
       const value = routes[key];
       return value === undefined ? undefined : { key, value };
-    }),
+    },
     "that knows HEAD only by its name": (routes) => {
       const forHead = Object.entries(routes).filter(([key]) => !key.startsWith("GET "));
       const match = realTable(routes);
       const matchHead = realTable(Object.fromEntries(forHead));
       return (req) => (req.method === "HEAD" ? matchHead(req) : match(req));
     },
-    "that takes doubled slashes as they are": notForOptions((routes) => {
+    "that takes doubled slashes as they are": (routes) => {
       const match = realTable(routes);
       const read = oneReading(routes, anySpelling);
       return (req) =>
         req.originalUrl.replace("://", "").includes("//")
           ? read(req.method, pathOf(req))
           : match(req);
-    }),
-    "that is always case-sensitive": notForOptions((routes) => {
+    },
+    "that is always case-sensitive": (routes) => {
       const read = oneReading(routes, { caseSensitive: true });
       return (req) => read(req.method, pathOf(req));
-    }),
-    "that decodes the path first": notForOptions((routes) => {
+    },
+    "that decodes the path first": (routes) => {
       const read = oneReading(routes, anySpelling);
       return (req) => read(req.method, decodeURIComponent(pathOf(req)));
-    }),
-    "that forgets the mount path": notForOptions((routes) => {
+    },
+    "that forgets the mount path": (routes) => {
       const read = oneReading(routes, anySpelling);
       return (req) => read(req.method, req.path);
-    }),
-    "that believes the application's settings": notForOptions((routes) => believing(routes)),
-    "that takes the first row that could be meant": notForOptions((routes) => {
+    },
+    "that believes the application's settings": (routes) => believing(routes),
+    "that takes the first row that could be meant": (routes) => {
       const read = oneReading(routes, anySpelling);
       return (req) => read(req.method, `${pathOf(req)}/`.replace(/\/{2,}/g, "/"));
-    }),
-    "that finds some price": notForOptions((routes) =>
-      believing(Object.fromEntries(Object.entries(routes).filter(([, cost]) => cost !== "free"))),
-    ),
-    "that meters nothing": () => () => undefined,
-    "that meters OPTIONS": (routes) => {
-      const read = oneReading(routes, anySpelling);
-      return (req) => read(req.method, pathOf(req));
     },
-    "that meters everything": notForOptions((routes) => () => {
+    "that finds some price": (routes) =>
+      believing(Object.fromEntries(Object.entries(routes).filter(([, cost]) => cost !== "free"))),
+    "that meters nothing": () => () => undefined,
+    "that lets OPTIONS pass": (routes) => {
+      const match = realTable(routes);
+      return (req) => (req.method === "OPTIONS" ? undefined : match(req));
+    },
+    "that meters everything": (routes) => () => {
       const [key, value] = Object.entries(routes).find(([, cost]) => cost !== "free") ?? [];
       return key === undefined || value === undefined ? undefined : { key, value };
-    }),
+    },
   };
 
   const others: Readonly<Record<string, Fault>> = {
     "that finds some price": "less",
-    "that meters OPTIONS": "options",
     "that meters everything": "foreign",
     "that meters nothing": "missed",
   };
