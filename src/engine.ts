@@ -39,7 +39,9 @@ export function createEngine(
     ...settings,
     // A question about a balance or a token must not take the place of a charge. One more: an operator's.
     connections: settings.concurrency + settings.maxQuestions + 1,
+    honoursIds: settings.idempotentMs !== null,
     now,
+    elapsed,
   });
   client.warmUp();
   return createRedeemer({

@@ -22,7 +22,12 @@ export interface NeverminedClientOptions {
   readonly connections: number;
   /** Milliseconds for one attempt in all: connecting, writing, waiting and reading. */
   readonly timeoutMs: number;
+  /** Whether a repeatable charge whose answer was lost is sent again under its id: it costs nobody's work. */
+  readonly honoursIds: boolean;
+  /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly elapsed: () => number;
 }
 
 /** A charge as it goes on the wire. */
@@ -32,6 +37,8 @@ export interface Sendable {
   readonly amount: number;
   /** What `encodeRedeem` or `encodeSettle` made; the same bytes at every attempt. */
   readonly body: string;
+  /** Whether it carries an id that the ledger may honour. */
+  readonly repeatable: boolean;
 }
 
 export interface NeverminedClient {
@@ -55,6 +62,20 @@ export interface NeverminedClient {
 /** Milliseconds for a question about a balance or a token: a request may be waiting for it. */
 const questionTimeoutMs = 3_000;
 
+/**
+ * Milliseconds that a socket may have stood idle before a charge goes on it whose lost answer costs a person's
+ * work. Proxies close idle sockets after 50 ms and more; charges that follow one another are 10 ms apart.
+ */
+const justNowMs = 10;
+
+interface Sending {
+  readonly timeoutMs: number;
+  /** Milliseconds that the socket may have stood idle; 0: a new one. */
+  readonly maxIdleMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly mayWrite?: (() => boolean) | undefined;
+}
+
 export function createNeverminedClient(options: NeverminedClientOptions): NeverminedClient {
   // Joined as text and then read: the path of a URL without one is "/".
   const endpoint = (path: string) => new URL(`${options.baseUrl}${path}`);
@@ -76,6 +97,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
       connections: options.connections,
       // Whatever is written has at least the other half of the time to be answered.
       connectTimeoutMs: Math.max(1, Math.floor(options.timeoutMs / 2)),
+      elapsed: options.elapsed,
     }).catch((error: unknown) => {
       opening = undefined;
       throw error;
@@ -116,9 +138,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   async function send(
     request: Dispatcher.DispatchOptions,
-    signal: AbortSignal | undefined,
-    timeoutMs = options.timeoutMs,
-    mayWrite?: () => boolean,
+    { timeoutMs, maxIdleMs, signal, mayWrite }: Sending,
   ): Promise<Exchange> {
     if (closed) return notSent({ code: "CLOSED", message: "the client is closed" });
     let sockets: Sockets;
@@ -127,7 +147,7 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     } catch (error) {
       return notSent(faultOf(error));
     }
-    const client = sockets.take();
+    const client = sockets.take(maxIdleMs);
     if (!client) {
       const message = `all ${options.connections} connections are in use`;
       return notSent({ code: "NO_FREE_CONNECTION", message });
@@ -137,6 +157,23 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     if (result.answer?.body === undefined) sockets.drop(client);
     else sockets.keep(client);
     return result;
+  }
+
+  function sendCharge(url: URL, charge: Sendable, signal?: AbortSignal, mayWrite?: () => boolean) {
+    const isCheap = options.honoursIds && charge.repeatable;
+    const maxIdleMs = isCheap ? Number.POSITIVE_INFINITY : justNowMs;
+    const { timeoutMs } = options;
+    return send(chargeRequest(url, charge), { timeoutMs, maxIdleMs, signal, mayWrite });
+  }
+
+  /** Burns nothing, so it is asked once more, on a new connection, where the first one broke. */
+  async function ask(request: Dispatcher.DispatchOptions): Promise<Exchange> {
+    const since = options.elapsed();
+    const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
+    const first = await send(request, { timeoutMs, maxIdleMs: Number.POSITIVE_INFINITY });
+    const broke = first.written && first.fault !== undefined && first.fault.code !== "ETIMEDOUT";
+    const left = timeoutMs - (options.elapsed() - since);
+    return broke && left > 0 ? send(request, { timeoutMs: left, maxIdleMs: 0 }) : first;
   }
 
   function shown(text: string, secrets: readonly string[]): string {
@@ -157,15 +194,13 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
 
   return {
     async redeem(charge, signal, mayWrite) {
-      const request = chargeRequest(redeemUrl, charge);
-      const result = await send(request, signal, options.timeoutMs, mayWrite);
+      const result = await sendCharge(redeemUrl, charge, signal, mayWrite);
       const answer = readOutcome(result, charge.amount, options.now());
       return "message" in answer ? withoutSecrets(answer, [secretOf(charge.body)]) : answer;
     },
 
     async settle(charge, signal, mayWrite) {
-      const request = chargeRequest(settleUrl, charge);
-      const result = await send(request, signal, options.timeoutMs, mayWrite);
+      const result = await sendCharge(settleUrl, charge, signal, mayWrite);
       const answer = readSettlement(result, charge.amount, options.now());
       const secrets = secretsOfToken(tokenOf(charge.body));
       if ("message" in answer) return withoutSecrets(answer, secrets);
@@ -176,20 +211,18 @@ export function createNeverminedClient(options: NeverminedClientOptions): Neverm
     },
 
     async verify(question) {
-      const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
       // Nevermined's SDK sends a key with neither of x402's two (nevermined-io/payments,
       // src/x402/facilitator-api.ts); the embedded ledger asks for it.
       const request = post(verifyUrl, encodeVerify(question));
-      const verification = readVerification(await send(request, undefined, timeoutMs));
+      const verification = readVerification(await ask(request));
       if (!("message" in verification)) return verification;
       const secrets = secretsOfToken(question.x402AccessToken);
       return { ...verification, message: shown(verification.message, secrets) };
     },
 
     async balance(planId, holderAddress) {
-      const timeoutMs = Math.min(options.timeoutMs, questionTimeoutMs);
       const request = balanceRequest(planId, holderAddress);
-      const reading = readBalance(await send(request, undefined, timeoutMs));
+      const reading = readBalance(await ask(request));
       return reading.told ? reading : { ...reading, message: shown(reading.message, []) };
     },
 

@@ -494,7 +494,7 @@ describe("the sockets", () => {
       if (waiting.length < connections) return;
       for (const ready of waiting.splice(0)) ready.write(ok({ creditsRedeemed: 10 }));
     });
-    const client = aClient({ baseUrl: at(server), connections });
+    const client = aClient({ baseUrl: at(server), connections, elapsed: () => 0 });
     // Each sends its next charge in the very tick in which it has its answer.
     const worker = async () => {
       for (let round = 0; round < rounds; round += 1) {
@@ -624,7 +624,8 @@ describe("the sockets", () => {
       process.once("beforeExit", () => console.log("idle socket open:", !socket.destroyed));
       const client = createNeverminedClient({
         baseUrl: ${JSON.stringify(at(server))}, redeemPath: "/redeem", apiKey: "nvm:key",
-        connections: 1, timeoutMs: 600_000, now: Date.now,
+        connections: 1, timeoutMs: 600_000, honoursIds: false, now: Date.now,
+        elapsed: () => performance.now(),
       });
       const answer = await client.redeem(${JSON.stringify(charge)}, new AbortController().signal);
       console.log(answer.status);

@@ -31,15 +31,17 @@ export function aClient(options: Partial<NeverminedClientOptions> = {}) {
     apiKey,
     connections: 4,
     timeoutMs: 10_000,
+    honoursIds: false,
     now: Date.now,
+    elapsed: () => performance.now(),
     ...options,
   });
   open.add(client);
   return {
     redeem: (charge: Charge, signal?: AbortSignal) =>
-      client.redeem({ ...charge, body: encodeRedeem(charge) }, signal),
+      client.redeem({ ...charge, repeatable: true, body: encodeRedeem(charge) }, signal),
     settle: (charge: Charge, signal?: AbortSignal) =>
-      client.settle({ ...charge, body: encodeSettle(charge) }, signal),
+      client.settle({ ...charge, repeatable: true, body: encodeSettle(charge) }, signal),
     verify: client.verify,
     balance: client.balance,
     close: client.close,

@@ -26,7 +26,9 @@ const client = createNeverminedClient({
   apiKey: "nvm:dev-key",
   connections: 4,
   timeoutMs: 60_000,
+  honoursIds: false,
   now,
+  elapsed,
 });
 
 const redeemer = createRedeemer({

@@ -76,7 +76,9 @@ async function stopped(where: string, when: "before" | "after") {
     apiKey: ledger.key,
     connections: 4,
     timeoutMs: 30_000,
+    honoursIds: false,
     now,
+    elapsed,
   });
   const told: Outcome[] = [];
   let hear = () => {};
