@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -20,10 +20,14 @@ interface Quickstart {
   prints(text: string, times?: number): Promise<string>;
 }
 
-function start(variables: Record<string, string>): Quickstart {
+function start(
+  variables: Record<string, string>,
+  prepare: (folder: string) => void = () => {},
+): Quickstart {
   // It makes its journal in the folder in which it is started.
   const folder = mkdtempSync(path.join(tmpdir(), "quickstart-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  prepare(folder);
   const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), main], {
     cwd: folder,
     env: {
@@ -123,6 +127,24 @@ test("a port in use is said in one line, with what to do", async () => {
     expect(quickstart.printed()).toContain(String(port));
     expect(quickstart.printed()).not.toContain("    at ");
   }
+});
+
+test.fails.each([
+  ["a port that is none", { PORT: "abc" }, "PORT must be a port", () => {}],
+  [
+    "a folder in which no journal can be made",
+    {},
+    "[journal-unusable]",
+    // Also for root, who may write everywhere.
+    (folder: string) => writeFileSync(path.join(folder, ".credit-meter"), ""),
+  ],
+])("%s is said, and the process ends with a code", async (_name, variables, says, prepare) => {
+  const quickstart = start({ PORT: "0", LEDGER_PORT: "0", ...variables }, prepare);
+  await quickstart.prints(says);
+  // The last resort is the test's own time.
+  const [code] = await once(quickstart.child, "close", { signal: AbortSignal.timeout(15_000) });
+  expect(code).toBe(1);
+  expect(quickstart.printed()).not.toContain("    at ");
 });
 
 describe("with a real upstream", () => {
