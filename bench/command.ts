@@ -1,6 +1,19 @@
 /** The command line of a bench: what it takes, `--help`, and one sentence for what it does not know. */
 
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { isInterrupted } from "../test/support/folder.ts";
+
+/**
+ * Runs it to its end. What fails ends the process with 1, whatever is still open; after Ctrl-C, which ends the
+ * children, too, what they were asked for fails, and nobody wants to read that.
+ */
+export function runMain(main: () => Promise<void>): void {
+  main().catch((error: unknown) => {
+    if (isInterrupted()) return;
+    console.error(error);
+    process.exit(1);
+  });
+}
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 

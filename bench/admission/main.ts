@@ -3,13 +3,12 @@
  * run. `npm run bench:admission`, with `--json` for machines.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import express, { type Express } from "express";
 import { createGuard } from "../../dist/guard/guard.js";
 import { creditMeter } from "../../dist/index.js";
 import { createLedger } from "../../dist/ledger/index.js";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import { readCommand } from "../command.ts";
 import { createDriver } from "./driver.ts";
 
@@ -89,7 +88,7 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
 
 /** Microseconds of the event loop for each request, one after the other, through Express's router and the handler. */
 async function inExpress() {
-  const folder = mkdtempSync(path.join(tmpdir(), "bench-admission-"));
+  const folder = temporaryFolder("bench-admission-");
   const ledger = await createLedger();
   for (let index = 0; index < 1_000; index += 1) {
     ledger.mint({ planId: plan, holderAddress: holder(index), amount: 10_000_000 });
@@ -102,7 +101,7 @@ async function inExpress() {
     routes: { "POST /v1/embeddings": 1 },
     // Nothing is charged here: what a charge costs is another bench's.
     chargeWhen: () => false,
-    journal: path.join(folder, "journal.db"),
+    journal: path.join(folder.path, "journal.db"),
     guard: { balanceTtlMs: 3_600_000 },
     logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   });
@@ -129,7 +128,7 @@ async function inExpress() {
   } finally {
     await meter.close({ deadlineMs: 1_000 });
     await ledger.close();
-    rmSync(folder, { recursive: true, force: true });
+    folder.remove();
   }
 }
 

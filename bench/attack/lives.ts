@@ -1,13 +1,12 @@
 /** Two processes on one journal, one after the other, and a ledger that outlives them. */
 
-import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GuardSettings } from "../../src/index.ts";
 import { createLedger, type Ledger, type LedgerOptions } from "../../src/ledger/index.ts";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import { startChild } from "../torture/child.ts";
 import { type Call, createCrowd, type Seen } from "./crowd.ts";
 import { type Row, rowOf } from "./row.ts";
@@ -41,9 +40,9 @@ export async function twoLives(
   happen: (lives: Lives) => Promise<Row>,
 ): Promise<Row> {
   const ledger = await createLedger(options);
-  const folder = await mkdtemp(path.join(tmpdir(), "express-credit-meter-attack-"));
+  const folder = temporaryFolder("express-credit-meter-attack-");
   const { baseUrl, key: apiKey } = ledger;
-  const journal = path.join(folder, "journal.db");
+  const journal = path.join(folder.path, "journal.db");
   const settings: ServerSettings = { ...given, baseUrl, apiKey, journal };
   const seen: Seen[] = [];
   const ran = new Set<number>();
@@ -105,6 +104,6 @@ export async function twoLives(
     child?.kill();
     await child?.ended;
     await ledger.close();
-    await rm(folder, { recursive: true, force: true });
+    folder.remove();
   }
 }

@@ -1,6 +1,6 @@
 /** `npm run attack`: what a dishonest buyer gets. `npm run attack -- --help` says what it takes. */
 
-import { readCommand } from "../command.ts";
+import { readCommand, runMain } from "../command.ts";
 import { isKept, type Row } from "./row.ts";
 import { fullScale } from "./scale.ts";
 import { scenarios } from "./scenarios.ts";
@@ -42,7 +42,4 @@ async function main() {
   process.exitCode = rows.every(isKept) ? 0 : 1;
 }
 
-main().catch((error: unknown) => {
-  console.error(error);
-  process.exitCode = 1;
-});
+runMain(main);

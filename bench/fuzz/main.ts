@@ -1,6 +1,6 @@
 /** `npm run fuzz`: the command. `npm run fuzz -- --help` says what it takes. */
 
-import { readCommand } from "../command.ts";
+import { readCommand, runMain } from "../command.ts";
 import { burnsAgree, type FuzzResult, runFuzz } from "./run.ts";
 
 const usage = `Usage: npm run fuzz -- [options]
@@ -66,7 +66,4 @@ async function main() {
   process.exitCode = ok ? 0 : 1;
 }
 
-main().catch((error: unknown) => {
-  console.error(error);
-  process.exitCode = 1;
-});
+runMain(main);

@@ -6,9 +6,8 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import { readCommand } from "../command.ts";
 
 const values = readCommand(
@@ -27,7 +26,7 @@ What the journal in a file costs: about a minute.
   },
 );
 
-const folder = mkdtempSync(path.join(tmpdir(), "bench-journal-"));
+const folder = temporaryFolder("bench-journal-");
 const part = path.join(import.meta.dirname, "part.ts");
 
 /** Each part runs in a process of its own, so that none warms up or fills the memory of another. */
@@ -37,6 +36,7 @@ async function run(name: string, ...args: string[]): Promise<Record<string, numb
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, TSX_TSCONFIG_PATH: path.resolve("tsconfig.build.json") },
   });
+  process.once("exit", () => child.kill("SIGKILL"));
   let text = "";
   child.stdout.on("data", (chunk) => {
     text += chunk;
@@ -47,7 +47,7 @@ async function run(name: string, ...args: string[]): Promise<Record<string, numb
 }
 
 try {
-  const file = (name: string) => path.join(folder, name);
+  const file = (name: string) => path.join(folder.path, name);
   const append = await run("append", file("append.db"), values.appends);
   const alone = await run("latency", file("alone.db"), "3000");
   const shared = file("shared.db");
@@ -87,5 +87,5 @@ ${recovery
   .join("\n")}`);
   }
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  folder.remove();
 }

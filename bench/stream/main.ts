@@ -4,9 +4,8 @@
  * of about 1 MB/s, then as fast as they go. `npm run bench:stream`, with `--json` for machines.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import { readCommand } from "../command.ts";
 import { startChild } from "../torture/child.ts";
 import { type Read, run } from "./load.ts";
@@ -63,7 +62,7 @@ interface Measured extends Read {
 
 type Server = ReturnType<typeof startServer>;
 
-const folder = mkdtempSync(path.join(tmpdir(), "bench-stream-"));
+const folder = temporaryFolder("bench-stream-");
 const options = {
   preload: import.meta.resolve("tsx"),
   env: { TSX_TSCONFIG_PATH: path.resolve(import.meta.dirname, "../../tsconfig.build.json") },
@@ -134,13 +133,13 @@ let server: Server | undefined;
 const giveUp = () => {
   console.error("It takes too long; the machine is too busy for figures.");
   // The processes go with this one.
-  rmSync(folder, { recursive: true, force: true });
+  folder.remove();
   process.exit(1);
 };
 const limit = setTimeout(giveUp, rounds * 20_000);
 try {
   const { baseUrl, apiKey } = await ledger.next("open");
-  const journal = path.join(folder, "journal.db");
+  const journal = path.join(folder.path, "journal.db");
   server = startServer({ baseUrl, apiKey, plan, journal, eventBytes });
   const { port } = await server.next("listening");
   // Every holder is known after this, and the code is compiled.
@@ -160,7 +159,7 @@ try {
   clearTimeout(limit);
   server?.kill();
   ledger.kill();
-  rmSync(folder, { recursive: true, force: true });
+  folder.remove();
 }
 
 function tableOf(result: Record<"paced" | "unpaced", Awaited<ReturnType<typeof compare>>>) {

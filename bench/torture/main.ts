@@ -1,7 +1,7 @@
 /** `npm run torture`: the command. `npm run torture -- --help` says what it takes. */
 
 import { startPostgres, type TestPostgres } from "../../test/support/postgres.ts";
-import { readCommand } from "../command.ts";
+import { readCommand, runMain } from "../command.ts";
 import { conductOf } from "./ledger.ts";
 import { runClock } from "./scenarios/clock.ts";
 import { runCrashes } from "./scenarios/crashes.ts";
@@ -130,7 +130,4 @@ async function runAll(postgres: TestPostgres | undefined) {
   process.exitCode = verdicts.every(({ ok }) => ok) ? 0 : 1;
 }
 
-main().catch((error: unknown) => {
-  console.error(error);
-  process.exitCode = 1;
-});
+runMain(main);

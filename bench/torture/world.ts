@@ -1,11 +1,11 @@
 /** One run's world: a ledger, a journal, the servers on it and their clients. */
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FaultRates } from "../../src/ledger/index.ts";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import type { TestPostgres } from "../../test/support/postgres.ts";
 import { type Child, startChild } from "./child.ts";
 import { monotonicMs } from "./clock.ts";
@@ -120,12 +120,12 @@ const words = { exit: "exit", exception: "throw", worker: "end-worker" } as cons
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   const code = await compile();
-  const temporary = await mkdtemp(path.join(tmpdir(), "express-credit-meter-torture-"));
+  const temporary = temporaryFolder("express-credit-meter-torture-");
   const { protocol, seed, ledger: mode, believes = mode } = options;
   const ledger = await openTortureLedger({ mode, protocol, believes, seed });
   const place = options.postgres
     ? inPostgres(options.postgres)
-    : inFile(path.join(options.folder ?? temporary, "journal.db"), code);
+    : inFile(path.join(options.folder ?? temporary.path, "journal.db"), code);
   const journal = place.view;
   const ports = await freePorts(options.processes);
   const running = new Set<Server>();
@@ -147,7 +147,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     exitWaitMs: 2_000,
     ...options.server,
   };
-  const requestsFile = path.join(temporary, "requests.jsonl");
+  const requestsFile = path.join(temporary.path, "requests.jsonl");
   const loadSettings: LoadSettings = {
     ports,
     rate: options.rate,
@@ -322,7 +322,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       await load?.ended;
       await place.close();
       await ledger.close();
-      await rm(temporary, { recursive: true, force: true });
+      temporary.remove();
     },
   };
 }

@@ -4,9 +4,8 @@
  * `npm run bench:x402`, with `--json` for machines.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
+import { temporaryFolder } from "../../test/support/folder.ts";
 import { readCommand } from "../command.ts";
 import { startChild } from "../torture/child.ts";
 import { createBuyer, tokenFor } from "./buyer.ts";
@@ -53,7 +52,7 @@ const holders = Array.from({ length: 1 + failures.length * paying.length }, (_, 
   return `0x${index.toString(16).padStart(40, "0")}`;
 });
 
-const folder = mkdtempSync(path.join(tmpdir(), "bench-x402-"));
+const folder = temporaryFolder("bench-x402-");
 const options = {
   preload: import.meta.resolve("tsx"),
   env: { TSX_TSCONFIG_PATH: path.resolve(import.meta.dirname, "../../tsconfig.build.json") },
@@ -68,7 +67,7 @@ const ledger = startChild<ToLedger, FromLedger>(file("ledger.ts"), ledgerSetting
 const limit = setTimeout(() => {
   console.error("It takes too long; the machine is too busy for figures.");
   // The processes go with this one.
-  rmSync(folder, { recursive: true, force: true });
+  folder.remove();
   process.exit(1);
 }, limitMs);
 
@@ -78,7 +77,7 @@ try {
   const { baseUrl, apiKey, buyerKeys } = await ledger.next("open");
   const tokens = await Promise.all(buyerKeys.map((key) => tokenFor(offer, baseUrl, key)));
   const serverSettings: ServerSettings = {
-    ...{ baseUrl, apiKey, offer, journal: path.join(folder, "journal.db") },
+    ...{ baseUrl, apiKey, offer, journal: path.join(folder.path, "journal.db") },
     stream: { chunks: 10, everyMs: 50 },
   };
   const server = startChild<ToServer, FromServer>(file("server.ts"), serverSettings, options);
@@ -161,5 +160,5 @@ try {
   buyer.close();
   stopServer();
   ledger.kill();
-  rmSync(folder, { recursive: true, force: true });
+  folder.remove();
 }

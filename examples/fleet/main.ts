@@ -5,20 +5,22 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { createLedger, type Ledger } from "express-credit-meter/ledger";
+import { readCommand, runMain } from "../../bench/command.ts";
 import { startBalancer } from "./balancer.ts";
 import { type Buyer, buy, startLoad } from "./buyers.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { type Member, startMember } from "./member.ts";
 import { type Sums, sumUp } from "./sums.ts";
 
-const { values } = parseArgs({
-  options: {
-    /** Of load; the kill comes half-way. At least 2. */
-    seconds: { type: "string", default: "8" },
-    buyers: { type: "string", default: "16" },
-  },
+const usage = `Usage: npm run example:fleet -- [options]
+
+  --seconds N         of load; the kill comes half-way. At least 2 (8)
+  --buyers N          (16)
+`;
+const values = readCommand(usage, {
+  seconds: { type: "string", default: "8" },
+  buyers: { type: "string", default: "16" },
 });
 const seconds = Number(values.seconds);
 
@@ -166,4 +168,4 @@ async function main() {
   }
 }
 
-await main();
+runMain(main);

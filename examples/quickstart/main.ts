@@ -17,7 +17,18 @@ const buyer = {
 };
 
 async function main() {
-  const ledger = await createLedger({ port: portFrom("LEDGER_PORT", 8402) });
+  const ports = { ledger: portFrom("LEDGER_PORT", 8402), api: portFrom("PORT", 3000) };
+  const ledger = await createLedger({ port: ports.ledger });
+  try {
+    await serve(ledger, ports.api);
+  } catch (error) {
+    // It would keep the process alive.
+    await ledger.close();
+    throw error;
+  }
+}
+
+async function serve(ledger: Ledger, port: number) {
   ledger.mint({ planId: buyer.planId, holderAddress: buyer.holderAddress, amount: 10_000 });
 
   const model = chooseModel(process.env);
@@ -33,13 +44,8 @@ async function main() {
       guard: { creditLine: 4_000 },
     },
   });
-  const server = app.listen(portFrom("PORT", 3000), "127.0.0.1");
-  try {
-    await once(server, "listening");
-  } catch (error) {
-    await ledger.close();
-    throw error;
-  }
+  const server = app.listen(port, "127.0.0.1");
+  await once(server, "listening");
   console.log(welcome(ledger, server, model.name));
 
   const stop = async () => {

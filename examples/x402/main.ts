@@ -45,6 +45,7 @@ const buyer = fork(
     env: { ...process.env, LEDGER_URL: ledger.baseUrl, BUYER_KEY: ledger.addBuyer(holderAddress) },
   },
 );
+process.once("exit", () => buyer.kill("SIGKILL"));
 const [code] = await once(buyer, "exit");
 
 server.close();

