@@ -5,6 +5,7 @@
 
 import path from "node:path";
 import express, { type Express } from "express";
+import { createWaits, systemClock } from "../../dist/clock.js";
 import { createGuard } from "../../dist/guard/guard.js";
 import { creditMeter } from "../../dist/index.js";
 import { createLedger } from "../../dist/ledger/index.js";
@@ -60,16 +61,19 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
     share: undefined,
     onExposureReached: () => {},
     unsettledInJournal: () => 0,
-    elapsed: () => performance.now(),
+    onBalance: () => {},
+    waitMs: 5_000,
+    clock: systemClock,
     now: Date.now,
   });
+  const waits = createWaits(systemClock, 5_000);
   const payments = Array.from({ length: 1_000 }, (_, index) => ({
     planId: plan,
     holderAddress: holder(index),
     proof: "0xproof",
   }));
   for (const payment of payments) {
-    const admitted = await guard.admit(payment, 1);
+    const admitted = await guard.admit(payment, 1, waits);
     if ("end" in admitted) admitted.end();
   }
   const asked = questions;
@@ -77,7 +81,7 @@ async function guardAlone(): Promise<{ microseconds: number; questions: number }
   for (let turn = 0; turn < rounds + 2; turn += 1) {
     const began = performance.now();
     for (let index = 0; index < 100_000; index += 1) {
-      const admitted = guard.admit(payments[index % 1_000] as (typeof payments)[0], 1);
+      const admitted = guard.admit(payments[index % 1_000] as (typeof payments)[0], 1, waits);
       if ("end" in admitted) admitted.end();
     }
     // The first two compile it.
