@@ -1,7 +1,7 @@
 /** One request and what came of it, with evidence of whether it was written. */
 
-import { clearTimeout, setTimeout } from "node:timers";
 import type { Client, Dispatcher } from "undici";
+import { startCountdown } from "./countdown.ts";
 import type { Exchange } from "./outcome.ts";
 
 /** A reply to a redemption is some 100 bytes; an error body with its hints stays below 4 KiB. */
@@ -33,14 +33,14 @@ export function exchange(
     /** The first call counts: a promise resolves once. */
     const settle = (body: string | undefined, fault?: Exchange["fault"]) => {
       over = true;
-      clearTimeout(timer);
+      stopCountdown();
       signal?.removeEventListener("abort", onAbort);
       resolve({ written, ...(head && { answer: { ...head, body } }), ...(fault && { fault }) });
     };
     const fail = (code: string, message: string) => settle(undefined, { code, message });
     const onAbort = () => fail("ABORTED", "the program is shutting down");
     const onTimeout = () => fail("ETIMEDOUT", `no answer within ${timeoutMs} ms`);
-    const timer = setTimeout(onTimeout, timeoutMs);
+    const stopCountdown = startCountdown(timeoutMs, onTimeout);
 
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort, { once: true });
