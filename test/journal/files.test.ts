@@ -17,6 +17,7 @@ import { copyFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import Database from "libsql";
 import request from "supertest";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { findPlace } from "../../src/journal/place.ts";
@@ -114,6 +115,26 @@ describe("a journal's log", () => {
     await visit(file, "visitor");
     expect(inodes(file)).toEqual(before);
   });
+});
+
+test.fails("a program that reads the journal for an hour delays nothing, and the log is emptied after it", {
+  // Far less than the ten seconds for which SQLite was told to wait.
+  timeout: 8_000,
+}, async () => {
+  const { journal, file } = openFile();
+  await commit(journal, { append: [entry("a")] });
+  const reader = new Database(file);
+  reader.exec("begin");
+  expect(reader.prepare("select redemption_id from redemptions").all()).toHaveLength(1);
+  await commit(journal, { append: [entry("b")] });
+  await journal.tidy();
+  const other = openFile(file).journal;
+  await commit(other, { append: [entry("c")] });
+  await other.close("one");
+  expect(statSync(`${file}-wal`).size).toBeGreaterThan(0);
+  reader.exec("commit");
+  await journal.tidy();
+  expect(statSync(`${file}-wal`).size).toBe(0);
 });
 
 describe("a journal whose files are taken away", () => {
