@@ -1,12 +1,11 @@
 /**
  * The journal in SQLite, for the processes of one machine. WAL with `synchronous=FULL`: a commit that
  * returned survives a power cut. `secure_delete`: a proof that is cleared is overwritten, and is out of
- * the files with the next `tidy`, which empties the WAL, once no more than `secretsAtOnce` wait.
+ * the files with the next `tidy` that nobody reads beside, which empties the WAL, once no more than `secretsAtOnce` wait.
  */
 
 import { createHmac } from "node:crypto";
 import { chmodSync } from "node:fs";
-import Database from "libsql";
 import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { elapsed } from "../clock.ts";
 import { CreditMeterError } from "../errors.ts";
@@ -36,11 +35,12 @@ import {
   recordOf,
   spentKeptMs,
 } from "./rows.ts";
+import { type Connection, keepLog, openConnection, shortenLog } from "./sqlite-binding.ts";
 import { applicationId, migrations } from "./sqlite-schema.ts";
 import { text } from "./text.ts";
 
-/** How long a write waits for another process's, in milliseconds. */
-const busyTimeoutMs = 10_000;
+/** Milliseconds for which a new file is tried again that another process turns to WAL at this moment. */
+const patienceMs = 10_000;
 
 /**
  * A record that says "not before" a time further away than this was written under another clock.
@@ -59,14 +59,14 @@ const secretsAtOnce = 10_000;
  * @throws {CreditMeterError} `journal-unusable`
  */
 export function openSqliteJournal(path: string): Journal {
-  let db: Database.Database | undefined;
+  let db: Connection | undefined;
   try {
-    db = new Database(path);
-    db.pragma(`busy_timeout = ${busyTimeoutMs}`);
+    db = openConnection(path);
     // SQLite gives the two files that it makes beside it the same mode.
     if (path !== ":memory:") chmodSync(path, 0o600);
-    const mode = withPatience(() => useWal(db as Database.Database));
+    const mode = withPatience(() => useWal(db as Connection));
     if (mode !== "wal" && path !== ":memory:") throw new Error("it has no write-ahead log there");
+    if (path !== ":memory:") keepLog(db, path);
     db.pragma("synchronous = FULL");
     // Only macOS has it, and there nothing less reaches the disk (https://sqlite.org/pragma.html).
     db.pragma("fullfsync = ON");
@@ -81,7 +81,7 @@ export function openSqliteJournal(path: string): Journal {
   }
 }
 
-function useWal(db: Database.Database): string {
+function useWal(db: Connection): string {
   return one<{ journal_mode: string }>(db.pragma("journal_mode = WAL")).journal_mode;
 }
 
@@ -91,7 +91,7 @@ function useWal(db: Database.Database): string {
  * (https://sqlite.org/c3ref/busy_handler.html).
  */
 function withPatience<Value>(run: () => Value): Value {
-  const until = elapsed() + busyTimeoutMs;
+  const until = elapsed() + patienceMs;
   const shared = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
     try {
@@ -104,7 +104,7 @@ function withPatience<Value>(run: () => Value): Value {
   }
 }
 
-function migrate(db: Database.Database, path: string) {
+function migrate(db: Connection, path: string) {
   inTransaction(db, () => {
     const { user_version: version } = one<{ user_version: number }>(db.pragma("user_version"));
     const { application_id: id } = one<{ application_id: number }>(db.pragma("application_id"));
@@ -126,7 +126,7 @@ function migrate(db: Database.Database, path: string) {
   });
 }
 
-function inTransaction<Value>(db: Database.Database, run: () => Value): Value {
+function inTransaction<Value>(db: Connection, run: () => Value): Value {
   // Immediate: a transaction that reads first and writes later would fail, not wait, when another
   // process wrote in between.
   db.exec("begin immediate");
@@ -143,7 +143,7 @@ function inTransaction<Value>(db: Database.Database, run: () => Value): Value {
 
 const records = "select * from redemptions left join secrets using (seq)";
 
-function createJournal(db: Database.Database): Journal {
+function createJournal(db: Connection): Journal {
   const append = db.prepare(`
     insert into redemptions (
       redemption_id, status, plan_id, holder_address, holder_key, route, environment, amount, hold, usage,
@@ -614,7 +614,7 @@ function createJournal(db: Database.Database): Journal {
         inTransaction(db, writeSecretsAnew);
         forgetSpent.run();
         forgetHolds.run();
-        db.pragma("wal_checkpoint(TRUNCATE)");
+        shortenLog(db);
       }),
 
     close: (owner) =>
@@ -622,7 +622,7 @@ function createJournal(db: Database.Database): Journal {
         try {
           releaseAll.run(owner);
           dismissIdle.run({ owner });
-          db.pragma("wal_checkpoint(TRUNCATE)");
+          shortenLog(db);
         } catch {
           // A full disk: all that was committed is durable, and whoever opens it next tidies up.
         } finally {
