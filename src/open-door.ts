@@ -41,7 +41,7 @@ export function openDoor(
     maxQuestions: settings.guard.maxQuestions + (settings.x402 ? maxVerifications : 0),
     backoff: settings.backoff,
     circuitThreshold: settings.circuit,
-    idempotentMs: settings.idempotent ? settings.idempotent.windowMs : null,
+    idempotentMs: settings.idempotentMs,
     retentionMs: settings.retentionDays * dayMs,
   };
   const bundled = !existsSync(worker);

@@ -201,9 +201,10 @@ export interface CreditMeterOptions {
   readonly circuit?: number | undefined;
   /**
    * Says that the ledger honours the redemption id as an idempotency key for so many milliseconds:
-   * what may have been applied is then sent again under its id. False: nothing is. Default: it is not
-   * known to; with x402, what verify gave an id is sent again, as Nevermined's documents call a settlement
-   * idempotent on it.
+   * what may have been applied is then sent again under its id until five minutes before the end (or until
+   * half of a window of less than ten), and after that waits for a person. False: nothing is sent again.
+   * Default: it is not known to; with x402, what verify gave an id is sent again for 24 hours, as Nevermined's
+   * documents call a settlement idempotent on it and name no end.
    */
   readonly idempotent?: { readonly windowMs: number } | false | undefined;
   /**
@@ -282,7 +283,8 @@ export interface Settings {
   readonly concurrency: number;
   readonly perHolder: number;
   readonly circuit: number;
-  readonly idempotent: { readonly windowMs: number } | false;
+  /** Milliseconds for which it is relied on that the ledger honours an id; null: not at all. */
+  readonly idempotentMs: number | null;
   readonly journal:
     | string
     | { readonly postgres: PostgresJournal["postgres"]; readonly schema: string };
@@ -551,7 +553,7 @@ export function readOptions(
     const mend = `Mend the options of creditMeter: ${parsed.wrong}.`;
     throw new CreditMeterError("option-invalid", mend);
   }
-  const { payment, routes, protocol, ...rest } = parsed.data;
+  const { payment, routes, protocol, idempotent, ...rest } = parsed.data;
   checkProtocol(parsed.data);
   const apiKey = (rest.apiKey ?? variables.NVM_API_KEY ?? "").trim();
   if (apiKey === "") {
@@ -592,7 +594,7 @@ export function readOptions(
       verifyProof: rest.guard.verifyProof,
     },
     x402: rest.x402,
-    idempotent: rest.idempotent ?? (protocol === "x402" && settlesOnce),
+    idempotentMs: reliedOnMs(idempotent ?? (protocol === "x402" && settlesOnce)),
     unlisted: rest.unlisted ?? "free",
     refuse: rest.refuse,
     chargeWhen: rest.chargeWhen,
@@ -601,10 +603,20 @@ export function readOptions(
 }
 
 /**
- * Nevermined's documents call a settlement idempotent on the id that verify gave, and name no end of it.
- * What has none is never repeated, whatever this says.
+ * Nevermined's documents call a settlement idempotent on the id that verify gave, and name no end of it: a day is
+ * what others give such an id at least. What has no id is never repeated, whatever this says.
  */
-const settlesOnce = { windowMs: 366 * dayMs };
+const settlesOnce = { windowMs: dayMs };
+
+/** What is sent at the end of a window comes to the ledger after it, and two clocks differ. */
+const windowMarginMs = 300_000;
+
+/** A window that is short is relied on for its first half. */
+function reliedOnMs(idempotent: { readonly windowMs: number } | false): number | null {
+  if (!idempotent) return null;
+  const { windowMs } = idempotent;
+  return Math.floor(Math.max(windowMs - windowMarginMs, windowMs / 2));
+}
 
 function checkProtocol({ protocol, x402, payment, plans }: z.output<typeof optionsSchema>) {
   const mend = (what: string) => {

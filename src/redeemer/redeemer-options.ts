@@ -24,7 +24,7 @@ export interface RedeemerOptions {
   readonly backoff: Backoff;
   /** Answers in a row that are trouble before sending pauses. */
   readonly circuitThreshold: number;
-  /** Milliseconds for which the ledger honours a redemption id; null where it is not known to. */
+  /** Milliseconds for which it is relied on that the ledger honours a redemption id; null: not at all. */
   readonly idempotentMs: number | null;
   /** Completed, failed and skipped records are forgotten after so many milliseconds. */
   readonly retentionMs: number;

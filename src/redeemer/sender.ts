@@ -68,22 +68,25 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
 
   /** What must not be sent at all. */
   function decidedHere(charge: Claimed, stretch: number | undefined): Outcome | undefined {
-    const { doubtSince } = charge;
     if (stopping.signal.aborted) return { answer: notSent, mayBeApplied: false };
     if (!life.lasts(stretch)) return { answer: stoodStill, mayBeApplied: false };
-    // An attempt before this one may have been applied, and the ledger may have forgotten it.
-    const late = doubtSince !== null && !isHonoured(charge, doubtSince);
-    return late ? { answer: tooLate, mayBeApplied: true } : undefined;
+    return isTooLate(charge) ? { answer: tooLate, mayBeApplied: true } : undefined;
+  }
+
+  /** An attempt before this one may have been applied, and the ledger may have forgotten it. */
+  function isTooLate(charge: Claimed): boolean {
+    const { doubtSince } = charge;
+    return doubtSince !== null && !isHonoured(charge, doubtSince);
   }
 
   /** Never rejects. */
   async function ask(charge: Claimed, stretch: number | undefined): Promise<Outcome> {
     let answer: Answer;
-    let isForbidden = false;
+    let forbidden: Outcome | undefined;
     /** Looks again right before the first byte: to connect takes a while. */
     const mayWrite = () => {
-      isForbidden = !life.lasts(stretch);
-      return !isForbidden;
+      forbidden = decidedHere(charge, stretch);
+      return forbidden === undefined;
     };
     try {
       answer = await options.send(charge, stopping.signal, mayWrite);
@@ -92,7 +95,7 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
       answer = { status: "unresolved", reason: "answer-lost", code: "UNKNOWN", message };
     }
     // Nothing of it went out, and it says nothing of the ledger.
-    if (isForbidden) return { answer: stoodStill, mayBeApplied: false };
+    if (forbidden) return forbidden;
     const at = elapsed();
     circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
     if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
