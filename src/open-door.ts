@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { createEngine, type EngineSettings } from "./engine.ts";
 import { findPlace } from "./journal/place.ts";
 import { checkPostgres } from "./journal/postgres.ts";
+import { checkSqliteJournal } from "./journal/sqlite.ts";
 import { maxVerifications } from "./middleware/x402/x402.ts";
 import type { Settings } from "./options.ts";
 import { atExit } from "./redeemer/at-exit.ts";
@@ -73,8 +74,12 @@ function locate(journal: Settings["journal"], report: Report): EngineSettings["j
     report.journalInPostgres(journal.schema);
     return journal;
   }
-  if (journal === "memory") return ":memory:";
+  if (journal === "memory") {
+    checkSqliteJournal(":memory:");
+    return ":memory:";
+  }
   const { file, warning } = findPlace(journal);
+  checkSqliteJournal(file);
   report.journalAt(file, warning);
   return file;
 }

@@ -1,9 +1,11 @@
 /** Where a journal can live. Checked while the program starts, before anything is promised. */
 
+import { randomUUID } from "node:crypto";
 import {
   accessSync,
   closeSync,
   constants,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -35,6 +37,8 @@ const networks: ReadonlyMap<number, string> = new Map([
 ]);
 const overlay = 0x794c7630;
 const fuse = 0x65735546;
+const tmpfs = 0x01021994;
+const ramfs = 0x858458f6;
 
 const alternatives =
   'Put it on a local disk or a mounted volume with the option journal: "/path/journal.db". journal: "memory" does without, and loses what is under way when the process ends.';
@@ -67,9 +71,9 @@ export function findPlace(
     absolute = realpathSync(absolute);
     if (!statSync(absolute).isFile()) throw Object.assign(new Error(), { code: "EISDIR" });
     accessSync(absolute, constants.R_OK | constants.W_OK);
-    probe(`${absolute}-probe`);
+    probe(`${absolute}-probe-${randomUUID()}`);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const code = isReadOnly(absolute) ? "EROFS" : (error as NodeJS.ErrnoException).code;
     const what = mends[code ?? ""] ?? (error as Error).message;
     throw unusable(`The journal cannot be written at ${absolute}: ${what}.`, error);
   }
@@ -148,9 +152,27 @@ function create(file: string) {
   }
 }
 
-/** Writes beside the journal, and leaves nothing behind: a disk shows only so that it is full. */
+/**
+ * Whether a path lies on a file system that is mounted read-only, as a container's own is with `--read-only`.
+ * Node says ENOENT where a folder cannot be made there, as if a part of the path were missing.
+ */
+function isReadOnly(file: string): boolean {
+  let folder = path.dirname(file);
+  while (!existsSync(folder) && path.dirname(folder) !== folder) folder = path.dirname(folder);
+  try {
+    accessSync(folder, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EROFS";
+  }
+}
+
+/**
+ * Writes beside the journal, and leaves nothing behind: a disk shows only so that it is full. The file is new:
+ * a link that somebody has put there is not followed.
+ */
 function probe(file: string) {
-  const handle = openSync(file, "w", 0o600);
+  const handle = openSync(file, "wx", 0o600);
   try {
     rmSync(file, { force: true });
     const zeros = Buffer.alloc(roomNeeded);
@@ -163,7 +185,7 @@ function probe(file: string) {
 const mends: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
   EPERM: "permission is denied",
-  EROFS: "the file system is read-only",
+  EROFS: "the file system is read-only (a container's own is with --read-only)",
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   EISDIR: "that is a folder, or no plain file",
@@ -172,7 +194,12 @@ const mends: Readonly<Record<string, string>> = {
   EEXIST: "a part of the path is a file",
 };
 
+const inMemory = (name: string) =>
+  `The journal lies in memory (${name}), and is gone when the machine restarts, with the charges that wait. Put it on a disk.`;
+
 const warnings: ReadonlyMap<number, string> = new Map([
+  [tmpfs, inMemory("tmpfs")],
+  [ramfs, inMemory("ramfs")],
   [
     overlay,
     "The journal lies in a container's own layer, which goes with the container, and the charges that wait with it. Mount a volume there.",

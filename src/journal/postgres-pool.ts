@@ -1,8 +1,8 @@
 /** Connections to PostgreSQL, and transactions on them. */
 
-import { createRequire } from "node:module";
 import type { Pool, PoolClient, PoolConfig } from "pg";
 import { CreditMeterError } from "../errors.ts";
+import { requireHere } from "../packages.ts";
 
 /**
  * What is asked for unless the operator says otherwise. No connection is waited for, and no statement,
@@ -53,8 +53,7 @@ export interface Connections {
 
 export async function connect(config: PoolConfig): Promise<Connections> {
   checkPostgres();
-  // Here and not above: only who has a journal in PostgreSQL has it.
-  const { Pool } = await import("pg");
+  const { Pool } = requireHere()("pg") as typeof import("pg");
   return createConnections(new Pool({ ...defaults, ...config }));
 }
 
@@ -65,7 +64,7 @@ export async function connect(config: PoolConfig): Promise<Connections> {
  */
 export function checkPostgres(): void {
   try {
-    createRequire(import.meta.url).resolve("pg");
+    requireHere().resolve("pg");
   } catch (error) {
     throw unusable(
       'A journal in PostgreSQL needs the package "pg", which is not installed: npm install pg.',

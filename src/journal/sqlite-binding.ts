@@ -1,7 +1,8 @@
 /** The one file of the journal that knows the binding to SQLite, and what SQLite does beside statements. */
 
 import { pathToFileURL } from "node:url";
-import Database from "libsql";
+import type Database from "libsql";
+import { loadSqlite } from "../packages.ts";
 
 /** Statements are let go of with the connection that they were prepared on. */
 export type Connection = Database.Database;
@@ -10,8 +11,9 @@ export type Connection = Database.Database;
 export const busyTimeoutMs = 10_000;
 
 /** @param path a file, or `:memory:` */
-export function openConnection(path: string): Connection {
-  const connection = new Database(path);
+export function openConnection(path: string, options?: { readonly readonly: true }): Connection {
+  const Sqlite = loadSqlite();
+  const connection = new Sqlite(path, options);
   connection.pragma(`busy_timeout = ${busyTimeoutMs}`);
   return connection;
 }

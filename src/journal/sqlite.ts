@@ -5,10 +5,11 @@
  */
 
 import { createHmac } from "node:crypto";
-import { chmodSync } from "node:fs";
+import { chmodSync, statSync } from "node:fs";
 import type { Account, HoldAnswer, HoldAsked } from "../account.ts";
 import { elapsed } from "../clock.ts";
 import { CreditMeterError } from "../errors.ts";
+import { loadSqlite } from "../packages.ts";
 import { type Answer, holderKeyOf } from "../redemption.ts";
 import type {
   ActRecord,
@@ -104,21 +105,52 @@ function withPatience<Value>(run: () => Value): Value {
   }
 }
 
+/**
+ * Looks at a journal while the program starts, and changes nothing: what can never be opened stops it there, and
+ * not in the thread that would find out later. What may pass (another process that holds it) is left to that.
+ *
+ * @throws {CreditMeterError} `journal-unusable`
+ */
+export function checkSqliteJournal(path: string): void {
+  let db: Connection | undefined;
+  try {
+    loadSqlite();
+    // SQLite, and not this process itself, reads it: the file must not be opened and closed beside SQLite.
+    if (path === ":memory:" || statSync(path).size === 0) return;
+    db = openConnection(path, { readonly: true });
+    versionOf(db, path);
+  } catch (error) {
+    if (error instanceof CreditMeterError) throw error;
+    const { code, message } = error as { code?: string; message: string };
+    if (code?.startsWith("SQLITE_") && code !== "SQLITE_NOTADB") return;
+    const why = code === "SQLITE_NOTADB" ? "it is no SQLite database" : message;
+    throw unusable(`The journal cannot be opened at ${path}: ${why}.`, error);
+  } finally {
+    db?.close();
+  }
+}
+
+/** The version of its schema; 0 where it is new. */
+function versionOf(db: Connection, path: string): number {
+  const { user_version: version } = one<{ user_version: number }>(db.pragma("user_version"));
+  const { application_id: id } = one<{ application_id: number }>(db.pragma("application_id"));
+  const { tables } = one<{ tables: number }>(
+    db.prepare("select count(*) as tables from sqlite_schema").all(),
+  );
+  if (id !== applicationId && (id !== 0 || version !== 0 || tables !== 0)) {
+    throw unusable(`The journal cannot live at ${path}: that is a database of something else.`);
+  }
+  if (version > migrations.length) {
+    throw unusable(
+      `The journal at ${path} was written by a newer version of this package (schema ${version}, this one knows ${migrations.length}): install that version again.`,
+    );
+  }
+  return version;
+}
+
 function migrate(db: Connection, path: string) {
   inTransaction(db, () => {
-    const { user_version: version } = one<{ user_version: number }>(db.pragma("user_version"));
-    const { application_id: id } = one<{ application_id: number }>(db.pragma("application_id"));
-    const { tables } = one<{ tables: number }>(
-      db.prepare("select count(*) as tables from sqlite_schema").all(),
-    );
-    if (id !== applicationId && (id !== 0 || version !== 0 || tables !== 0)) {
-      throw unusable(`The journal cannot live at ${path}: that is a database of something else.`);
-    }
-    if (version > migrations.length) {
-      throw unusable(
-        `The journal at ${path} was written by a newer version of this package (schema ${version}, this one knows ${migrations.length}): install that version again.`,
-      );
-    }
+    const version = versionOf(db, path);
     for (const migration of migrations.slice(version)) db.exec(migration);
     if (version === migrations.length) return;
     db.pragma(`application_id = ${applicationId}`);

@@ -1,4 +1,5 @@
-import Database from "libsql";
+import type Database from "libsql";
+import { loadSqlite } from "../packages.ts";
 
 /** The most credits one holder can have on one plan: `Number.MAX_SAFE_INTEGER`. */
 export const maxCredits: number = Number.MAX_SAFE_INTEGER;
@@ -73,7 +74,8 @@ export function openDatabase(path: string): Database.Database {
 
 function connect(path: string): Database.Database {
   try {
-    return new Database(path, { timeout: 5_000 });
+    const Sqlite = loadSqlite();
+    return new Sqlite(path, { timeout: 5_000 });
   } catch (cause) {
     const message = `The ledger cannot open the file ${path}: give a path in a folder that exists and can be written to.`;
     throw new Error(message, { cause });
@@ -112,5 +114,5 @@ function pragma(db: Database.Database, name: "application_id" | "user_version"):
 
 /** SQLite's primary result code 19, whatever the extended one is. */
 export function isConstraint(error: unknown): boolean {
-  return error instanceof Database.SqliteError && ((error.rawCode ?? 0) & 0xff) === 19;
+  return error instanceof loadSqlite().SqliteError && ((error.rawCode ?? 0) & 0xff) === 19;
 }

@@ -34,15 +34,15 @@ import {
 
 /** Connections as they are opened: some settings can be seen, or changed, through none but their own. */
 const { connections } = vi.hoisted(() => ({ connections: [] as Database.Database[] }));
-vi.mock("libsql", async (importOriginal) => {
-  const { default: Original } = await importOriginal<{ default: typeof Database }>();
-  class Seen extends Original {
+vi.mock(import("../../src/packages.ts"), async (importOriginal) => {
+  const packages = await importOriginal();
+  class Seen extends packages.loadSqlite() {
     constructor(file: string, options?: Database.Options) {
       super(file, options);
       connections.push(this);
     }
   }
-  return { default: Seen };
+  return { ...packages, loadSqlite: () => Seen as unknown as typeof Database };
 });
 beforeEach(() => {
   connections.length = 0;

@@ -49,7 +49,7 @@ async function journalOf(version: (known: number) => number, application?: numbe
   return file;
 }
 
-test.fails.each([
+test.each([
   [
     "a file of something else",
     async () => {
@@ -79,7 +79,7 @@ test("one of ours, and one that is empty, do not", async () => {
   expect(start(empty).error).toBeUndefined();
 });
 
-test.fails("the probe beside the journal follows no link", () => {
+test("the probe beside the journal follows no link", () => {
   const folder = temporary();
   const precious = path.join(folder, "precious");
   writeFileSync(precious, "kept");
@@ -89,7 +89,7 @@ test.fails("the probe beside the journal follows no link", () => {
   expect(readdirSync(folder).sort()).toEqual(["journal.db", "journal.db-probe", "precious"]);
 });
 
-test.fails.each([
+test.each([
   [0x01021994, "tmpfs"],
   [0x858458f6, "ramfs"],
 ])("a journal in memory (%i, %s) is warned of", (type, name) => {
@@ -110,7 +110,7 @@ function readOnly(): string | undefined {
   return folder;
 }
 
-test.fails("a read-only file system is called so, with what to do", (context) => {
+test("a read-only file system is called so, with what to do", (context) => {
   const folder = readOnly();
   if (folder === undefined) return context.skip();
   for (const file of ["journal.db", "a/journal.db", "a/b/journal.db"]) {
