@@ -153,3 +153,14 @@ test("the words of the ledger stay where the buyer may have been charged", () =>
     message: expect.stringContaining("Charge failed ambiguously"),
   });
 });
+
+test.fails("a redemption endpoint that is not there names the one that is (E11)", () => {
+  const gone = came(404, { message: "Cannot POST /api/v1/protocol/plans/redeem" });
+  expect(readOutcome(gone, 10, now)).toMatchObject({
+    reason: "configuration-fault",
+    message: expect.stringContaining('protocol: "x402"'),
+  });
+  expect(readSettlement(gone, 10, now)).not.toMatchObject({
+    message: expect.stringContaining('protocol: "x402"'),
+  });
+});
