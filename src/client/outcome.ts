@@ -92,7 +92,8 @@ export const reasonsByCode: ReadonlyMap<string, FailureReason> = new Map([
 
 const redemption: Dialect = {
   charge: "redemption",
-  mend: "check the base URL and the redeem path of the environment",
+  // Nevermined's command line says that settling is the only way to burn; its API's document still has both.
+  mend: 'check the base URL and the redeem path of the environment; where the ledger burns credits by settling only, as Nevermined\'s own may, set protocol: "x402"',
   completed: (_body, credits, requestedAmount) => completed(credits, requestedAmount),
   reasonOf,
   id: { name: "redemption id", words: /idempotency[-_ ]?key/i },

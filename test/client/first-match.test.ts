@@ -154,7 +154,7 @@ test("the words of the ledger stay where the buyer may have been charged", () =>
   });
 });
 
-test.fails("a redemption endpoint that is not there names the one that is (E11)", () => {
+test("a redemption endpoint that is not there names the one that is (E11)", () => {
   const gone = came(404, { message: "Cannot POST /api/v1/protocol/plans/redeem" });
   expect(readOutcome(gone, 10, now)).toMatchObject({
     reason: "configuration-fault",
