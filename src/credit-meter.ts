@@ -99,7 +99,10 @@ export interface MeterHealth {
   readonly accepting: boolean;
   /** The code with which they are refused; null while they are admitted. */
   readonly refusing: RefusalToOpen | null;
-  /** What is wrong with the journal, in one sentence; null where nothing is. */
+  /**
+   * What is wrong with the journal, or with the way to the ledger so that only a person can mend it, in one
+   * sentence; null where nothing is.
+   */
   readonly problem: string | null;
   /** Why sending pauses, as in the log; null while it does not. */
   readonly paused: string | null;
@@ -260,7 +263,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
       return {
         accepting: refusing === null,
         refusing,
-        problem: health?.problem ?? null,
+        problem: health?.problem ?? health?.fault ?? null,
         paused: health?.paused ?? null,
         pending: health?.totals.pending ?? 0,
         pendingBytes: health?.totals.pendingBytes ?? 0,

@@ -37,6 +37,7 @@ export const refusalCodes = [
   "queue-full",
   "journal-full",
   "journal-failing",
+  "ledger-misconfigured",
   "closing",
   "delivery-untold",
   "receipt-not-found",

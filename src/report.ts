@@ -51,6 +51,7 @@ export function createReport(
   let troubled: string | undefined;
   let lastProblem: string | null = null;
   let lastPaused: string | null = null;
+  let lastFault: string | null = null;
   let exposureToldUntil = 0;
   let balancesUntold = false;
   let namelessInARow = 0;
@@ -76,8 +77,8 @@ export function createReport(
     if (trouble?.reason === troubled) return;
     if (trouble) {
       const { reason, code, message } = trouble;
-      const level = reason === "configuration-fault" ? "error" : "warn";
-      logger[level]({ reason, code }, `Charges wait to be sent again: ${message}`);
+      // A fault of the configuration is an error once sending pauses for it: it may be one holder's alone.
+      logger.warn({ reason, code }, `Charges wait to be sent again: ${message}`);
     } else {
       logger.info({ reason: troubled }, "The ledger answers again; waiting charges are sent.");
     }
@@ -184,7 +185,7 @@ export function createReport(
       );
     },
 
-    health({ writable, problem, paused, totals }) {
+    health({ writable, problem, paused, fault, totals }) {
       if (!writable && lastProblem === null) {
         logger.error(
           { problem },
@@ -194,16 +195,22 @@ export function createReport(
         logger.info({}, "The journal can be written again.");
       }
       lastProblem = problem;
-      if (paused !== null && lastPaused === null) {
-        const level = paused === "configuration-fault" ? "error" : "warn";
-        logger[level](
-          { reason: paused, pending: totals.pending },
+      const fields = { reason: paused, pending: totals.pending };
+      if (fault !== null && lastFault === null) {
+        logger.error(
+          fields,
+          `Sending pauses, and a process that never charged anything refuses new requests, until this is mended: ${fault}`,
+        );
+      } else if (paused !== null && lastPaused === null) {
+        logger.warn(
+          fields,
           "Sending pauses; one charge at a time tries whether the ledger works again.",
         );
       } else if (paused === null && lastPaused !== null) {
         logger.info({ pending: totals.pending }, "Sending goes on.");
       }
       lastPaused = paused;
+      lastFault = fault;
     },
 
     lateAnswer({ redemptionId, attempt, answer }) {

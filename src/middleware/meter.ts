@@ -501,6 +501,8 @@ const fullDetails = {
   "queue-full": noRoom,
   "journal-full": noRoom,
   "journal-failing": "This API cannot record charges right now. Try again in a moment.",
+  "ledger-misconfigured":
+    "This API is not set up to take payments right now; its operator is told why. Try again later.",
   closing: "This server is shutting down. Try again; another one will answer.",
 } as const;
 

@@ -71,6 +71,7 @@ const statuses: Record<RefusalCode, Problem["status"]> = {
   "queue-full": 503,
   "journal-full": 503,
   "journal-failing": 503,
+  "ledger-misconfigured": 503,
   closing: 503,
   "delivery-untold": 501,
   "receipt-not-found": 404,

@@ -24,11 +24,13 @@ export interface Circuit {
   readonly options: CircuitOptions;
   /** Troubles in a row. */
   readonly troubles: number;
-  /** The holder who met a fault of the configuration last; two different ones open the circuit. */
-  readonly faultyHolder: string | undefined;
+  /** Who met which fault of the configuration last; the same that two holders meet opens the circuit. */
+  readonly faulty: { readonly holder: string; readonly code: string } | undefined;
   /** Set while it is open: one charge at a time, not before the time, of another holder if there is. */
   readonly open?: {
     readonly reason: string;
+    /** What must be mended, where it is a fault of the configuration. */
+    readonly fault?: string;
     readonly probes: number;
     readonly notBefore: number;
     readonly lastHolder: string;
@@ -53,7 +55,7 @@ export interface Allowance {
 }
 
 export function closedCircuit(options: CircuitOptions): Circuit {
-  return { options, troubles: 0, faultyHolder: undefined };
+  return { options, troubles: 0, faulty: undefined };
 }
 
 export function allowance(
@@ -89,11 +91,13 @@ export function afterAnswer(
   // It was on the wire when the circuit opened, and is no probe.
   if (open && now < open.notBefore) return circuit;
   const troubles = circuit.troubles + 1;
-  const faulty = trouble === "configuration-fault";
-  const secondHolder =
-    faulty && circuit.faultyHolder !== undefined && circuit.faultyHolder !== holderKey;
-  const opens = open !== undefined || troubles >= options.threshold || secondHolder;
-  const next = { options, troubles, faultyHolder: faulty ? holderKey : circuit.faultyHolder };
+  const fault = trouble === "configuration-fault" && "code" in answer ? answer : undefined;
+  const before = circuit.faulty;
+  const isSecond = fault?.code === before?.code && before?.holder !== holderKey;
+  const opens =
+    open !== undefined || troubles >= options.threshold || (fault !== undefined && isSecond);
+  const faulty = fault ? { holder: holderKey, code: fault.code } : before;
+  const next = { options, troubles, faulty };
   if (!opens) return next;
   const probes = (open?.probes ?? -1) + 1;
   const asked = answer.status === "pending" ? answer.retryAfterMs : undefined;
@@ -105,6 +109,7 @@ export function afterAnswer(
     ...next,
     open: {
       reason: trouble,
+      ...(fault && { fault: fault.message }),
       probes,
       notBefore: now + wait,
       lastHolder: holderKey,

@@ -145,6 +145,8 @@ export interface Health {
   readonly totals: Totals;
   /** Why sending pauses; null while it does not. */
   readonly paused: string | null;
+  /** What must be mended before sending goes on, in one sentence; null where nothing must. */
+  readonly fault: string | null;
 }
 
 /** Everything that comes out of the door. */

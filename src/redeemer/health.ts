@@ -18,7 +18,7 @@ export interface HealthTeller {
 /** @param paused why sending pauses */
 export function createHealth(
   tell: (health: Health) => void,
-  paused: () => string | null,
+  paused: () => { readonly reason: string; readonly fault?: string } | null,
 ): HealthTeller {
   const problems: Record<Work, string | null> = { commit: null, look: null };
   let told = "";
@@ -33,7 +33,14 @@ export function createHealth(
     tell() {
       const problem = problems.commit ?? problems.look;
       const { totals } = health;
-      const news = { writable: problem === null, problem, totals, paused: paused() };
+      const pause = paused();
+      const news = {
+        writable: problem === null,
+        problem,
+        totals,
+        paused: pause?.reason ?? null,
+        fault: pause?.fault ?? null,
+      };
       const text = JSON.stringify(news);
       if (text === told) return;
       told = text;

@@ -55,7 +55,12 @@ export interface RedemptionsOptions {
   readonly now: () => number;
 }
 
-export type RefusalToOpen = "queue-full" | "journal-full" | "journal-failing" | "closing";
+export type RefusalToOpen =
+  | "queue-full"
+  | "journal-full"
+  | "journal-failing"
+  | "ledger-misconfigured"
+  | "closing";
 
 export interface Redemptions {
   readonly door: Door;
@@ -160,6 +165,8 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   let underWay = 0;
   let underWayBytes = 0;
   let health: Health | undefined;
+  /** Whether the ledger has taken a charge from this process: then a fault of the configuration is news. */
+  let hasCharged = false;
   /** Set when the journal is open. */
   let isOpen = false;
   /** Decided, and not acknowledged: what a crash would lose now. */
@@ -243,6 +250,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   function changed(news: News) {
     const { redemptionId, change } = news;
     if (change.status !== "sending" && change.status !== "changed") options.onAnswer(change);
+    if (change.status === "completed") hasCharged = true;
     const entry = live.get(redemptionId);
     const was = entry?.redemption.status;
     if (entry && !carryOut(entry, change)) return;
@@ -299,6 +307,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
   function refusal(): RefusalToOpen | undefined {
     if (closing) return "closing";
     if (health?.writable === false) return "journal-failing";
+    if (health?.fault && !hasCharged) return "ledger-misconfigured";
     if (underWay >= options.maxUnderWay) return "queue-full";
     if (health) {
       const { pending, pendingBytes, oldestPendingAt } = health.totals;

@@ -20,8 +20,8 @@ export interface Sender {
    * @param stretch of life in which its taking began
    */
   send(charge: Claimed, stretch: number | undefined): void;
-  /** Why sending pauses; null while it does not. */
-  paused(): string | null;
+  /** Why sending pauses, and what must be mended; null while it does not. */
+  paused(): { readonly reason: string; readonly fault?: string } | null;
   /** Gives up what is on the wire, and sends nothing more. */
   abort(): void;
   /** Resolves when `settle` has heard of all that was on the wire. */
@@ -150,7 +150,7 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
       const sent = Promise.resolve().then(() => run(charge, stretch));
       onWire.set(charge.redemptionId, sent);
     },
-    paused: () => circuit.open?.reason ?? null,
+    paused: () => circuit.open ?? null,
     abort: () => stopping.abort(),
     async idle() {
       await Promise.all(onWire.values());

@@ -53,7 +53,13 @@ export function openThread(options: ThreadOptions): Door {
   let deathsLeft = Number.POSITIVE_INFINITY;
   /** Set while there is no thread. */
   let restart: NodeJS.Timeout | undefined;
-  let health: Health = { writable: true, problem: null, totals: noTotals, paused: null };
+  let health: Health = {
+    writable: true,
+    problem: null,
+    totals: noTotals,
+    paused: null,
+    fault: null,
+  };
   let stopped = false;
   let current = start();
 
