@@ -167,6 +167,7 @@ export function creditMeter(options: CreditMeterOptions): CreditMeter {
     onLateAnswer: report.lateAnswer,
     onRecovered: report.recovered,
     now,
+    elapsed: systemClock.elapsed,
   });
   const guard = createGuard({
     ...settings.guard,

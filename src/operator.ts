@@ -66,7 +66,7 @@ export interface Decider {
 }
 
 /**
- * Redemptions in the journal, and what a person may decide about unresolved ones. Every decision is
+ * Redemptions in the journal, and what a person may decide about unresolved and waiting ones. Every decision is
  * recorded with who made it and when.
  *
  * @example
@@ -99,8 +99,15 @@ export interface OperatedRedemptions {
     redemptionId: string,
     decider: Decider & { readonly redeemedAmount?: number },
   ): Promise<RememberedRedemption>;
-  /** It was not charged, and will not be. */
+  /** It was not charged, and will not be. Also ends what waits to be sent. */
   fail(redemptionId: string, decider: Decider): Promise<RememberedRedemption>;
+  /**
+   * Ends a charge that waits to be sent (`pending`), such as one that the ledger never takes: it becomes
+   * `failed` with the code `operator`.
+   *
+   * @throws {CreditMeterError} `act-refused` where it does not wait: it may be on the wire at this moment
+   */
+  cancel(redemptionId: string, decider: Decider): Promise<RememberedRedemption>;
   /** Its price, in credits, where the price could not be computed: it is charged now. */
   supply(redemptionId: string, amount: number, decider: Decider): Promise<RememberedRedemption>;
   /** Send the same bytes again. Where it was applied after all, and the ledger does not honour the id, this charges twice. */
@@ -130,7 +137,7 @@ export function createOperator(ask: Door["ask"]): OperatedRedemptions {
     if (record) return remembered(record);
     throw new CreditMeterError(
       "act-refused",
-      `Redemption ${redemptionId} is not unresolved, or ${what.act} does not fit it: only one without an amount can be supplied with one, and only one with an amount can be sent again.`,
+      `Redemption ${redemptionId} is not unresolved, or ${what.act} does not fit it: only one without an amount can be supplied with one, only one with an amount can be sent again, and only one that waits can be cancelled.`,
     );
   }
 
@@ -157,6 +164,7 @@ export function createOperator(ask: Door["ask"]): OperatedRedemptions {
     complete: (id, { redeemedAmount, ...decider }) =>
       act(id, { act: "complete", amount: redeemedAmount ?? null }, decider),
     fail: (id, decider) => act(id, { act: "fail", amount: null }, decider),
+    cancel: (id, decider) => act(id, { act: "cancel", amount: null }, decider),
     supply: (id, amount, decider) => act(id, { act: "supply", amount }, decider),
     resend: (id, decider) => act(id, { act: "resend", amount: null }, decider),
   };

@@ -224,7 +224,8 @@ export interface CreditMeterOptions {
    */
   readonly inline?: boolean | undefined;
   /**
-   * What may wait in the journal, in records, bytes and milliseconds; past it new requests get 503.
+   * What may wait in the journal, in records and bytes, and the milliseconds for which the ledger may decide
+   * nothing while charges of several holders wait; past it new requests get 503.
    * Default: 1,000,000, 2 GiB and 7 days.
    */
   readonly backlog?:

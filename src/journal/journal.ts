@@ -185,10 +185,11 @@ export interface Takeover {
   readonly resendSince: number | null;
 }
 
-/** What a person decides about an unresolved redemption. */
+/** What a person decides about an unresolved redemption, or (`cancel`, `fail`) about one that waits. */
 export type Act =
   | { readonly act: "complete"; readonly redeemedAmount: number | null }
   | { readonly act: "fail" }
+  | { readonly act: "cancel" }
   | { readonly act: "supply"; readonly amount: number; readonly body: string }
   | { readonly act: "resend" };
 
@@ -249,10 +250,11 @@ export interface Journal {
   takeOver(takeover: Takeover): Promise<{ unresolved: string[]; pending: string[] }>;
   /**
    * Carries an act out on an unresolved record, and records it. Undefined, and nothing is done, where it
-   * is not unresolved; to send again, where there are no bytes to send; to supply, where there is an
-   * amount.
+   * is not unresolved (to cancel, not pending; to fail, neither); to send again, where there are no bytes to
+   * send; to supply, where there is an amount.
    *
-   * @param quietMs nothing is done where it was sent less long ago, or that is not known
+   * @param quietMs nothing is done where it was sent less long ago, or that is not known; what waits since it
+   * was certainly not applied may be ended at once
    */
   act(
     act: Act,

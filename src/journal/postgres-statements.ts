@@ -283,8 +283,12 @@ export function createStatements(s: string) {
     from json_to_record($1) as given (
       act text, status text, amount numeric, redeemed jsonb, bytes bigint, code text, reason text,
       message text)
-    where redemption_id = $2 and known.status = 'unresolved'
-      and ($4::bigint is null or sent_at is null or sent_at <= $3 - $4::bigint) and case given.act
+    where redemption_id = $2
+      and ((known.status = 'unresolved' and given.act <> 'cancel')
+        or (known.status = 'pending' and given.act in ('cancel', 'fail')))
+      and ($4::bigint is null or sent_at is null
+        or (known.status = 'pending' and doubt_since is null) or sent_at <= $3 - $4::bigint)
+      and case given.act
       when 'supply' then known.amount is null
       when 'resend' then exists (
         select 1 from ${s}.secrets where secrets.seq = known.seq and body is not null)

@@ -120,12 +120,16 @@ export function decisionOf(act: Act): Decision {
     case "complete":
       return { ...none, status: "completed", redeemed: act.redeemedAmount };
     case "fail":
+    case "cancel":
       return {
         ...none,
         status: "failed",
         code: "operator",
         reason: "ledger-refused",
-        message: "An operator marked this charge as failed.",
+        message:
+          act.act === "fail"
+            ? "An operator marked this charge as failed."
+            : "An operator cancelled this charge.",
       };
     case "supply": {
       const bytes = Buffer.byteLength(text(act.body));

@@ -334,8 +334,12 @@ function createJournal(db: Connection): Journal {
       amount = coalesce(:amount, amount), redeemed_amount = :redeemed, short = 0,
       bytes = coalesce(:bytes, bytes),
       code = :code, reason = :reason, message = :message
-    where redemption_id = :id and status = 'unresolved'
-      and (:quietMs is null or sent_at is null or sent_at <= :now - :quietMs) and case :act
+    where redemption_id = :id
+      and ((status = 'unresolved' and :act <> 'cancel')
+        or (status = 'pending' and :act in ('cancel', 'fail')))
+      and (:quietMs is null or sent_at is null or (status = 'pending' and doubt_since is null)
+        or sent_at <= :now - :quietMs)
+      and case :act
       when 'supply' then amount is null
       when 'resend' then exists (
         select 1 from secrets where secrets.seq = redemptions.seq and body is not null)

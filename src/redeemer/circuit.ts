@@ -29,7 +29,7 @@ export interface Circuit {
   /** Set while it is open: one charge at a time, not before the time, of another holder if there is. */
   readonly open?: {
     readonly reason: string;
-    /** What must be mended, where it is a fault of the configuration. */
+    /** What must be mended, where it is a fault of the configuration that two holders met. */
     readonly fault?: string;
     readonly probes: number;
     readonly notBefore: number;
@@ -93,9 +93,11 @@ export function afterAnswer(
   const troubles = circuit.troubles + 1;
   const fault = trouble === "configuration-fault" && "code" in answer ? answer : undefined;
   const before = circuit.faulty;
-  const isSecond = fault?.code === before?.code && before?.holder !== holderKey;
-  const opens =
-    open !== undefined || troubles >= options.threshold || (fault !== undefined && isSecond);
+  const isSecond =
+    fault !== undefined && fault.code === before?.code && before.holder !== holderKey;
+  const opens = open !== undefined || troubles >= options.threshold || isSecond;
+  // What one holder alone meets may be that holder's plan.
+  const isEverybodys = isSecond || open?.fault !== undefined;
   const faulty = fault ? { holder: holderKey, code: fault.code } : before;
   const next = { options, troubles, faulty };
   if (!opens) return next;
@@ -109,7 +111,7 @@ export function afterAnswer(
     ...next,
     open: {
       reason: trouble,
-      ...(fault && { fault: fault.message }),
+      ...(fault && isEverybodys && { fault: fault.message }),
       probes,
       notBefore: now + wait,
       lastHolder: holderKey,

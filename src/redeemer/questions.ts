@@ -36,7 +36,10 @@ export function createAnswers(
   }
 
   function mayStillAnswer(record: JournalRecord | undefined, quietMs: number | undefined) {
-    if (quietMs === undefined || record?.status !== "unresolved") return false;
+    if (quietMs === undefined || !record) return false;
+    const isDoubtful =
+      record.status === "unresolved" || (record.status === "pending" && record.doubtSince !== null);
+    if (!isDoubtful) return false;
     return record.sentAt !== null && now() - record.sentAt < quietMs;
   }
 

@@ -26,6 +26,7 @@ import { chargeEventOf } from "./charge-event.ts";
 import type { Change, Door, Health, News, Outcome, Submission } from "./door.ts";
 import { harmless } from "./harmless.ts";
 import { newsOf } from "./news.ts";
+import { createStall } from "./stall.ts";
 
 export interface RedemptionsOptions {
   readonly environment: "production" | "test";
@@ -35,7 +36,10 @@ export interface RedemptionsOptions {
   readonly maxUnderWayBytes: number;
   /** Redemptions whose records are kept up to date in place, the newest, at the most. */
   readonly maxLive: number;
-  /** What may wait in the journal; past it nothing new is admitted. */
+  /**
+   * What may wait in the journal, and for how long the ledger may decide nothing while charges of several
+   * holders wait; past it nothing new is admitted.
+   */
   readonly backlog: { readonly count: number; readonly bytes: number; readonly ageMs: number };
   /** Whether what the journal acknowledged outlives the process. */
   readonly lasting: boolean;
@@ -53,6 +57,8 @@ export interface RedemptionsOptions {
   readonly onLateAnswer: (late: Extract<Outcome, { kind: "late-answer" }>) => void;
   readonly onRecovered: (recovered: Extract<Outcome, { kind: "recovered" }>) => void;
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly elapsed: () => number;
 }
 
 export type RefusalToOpen =
@@ -162,6 +168,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     onRecovered: harmless(given.onRecovered),
   };
   const live = new Map<string, Live>();
+  const stall = createStall(options.elapsed);
   let underWay = 0;
   let underWayBytes = 0;
   let health: Health | undefined;
@@ -251,6 +258,8 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     const { redemptionId, change } = news;
     if (change.status !== "sending" && change.status !== "changed") options.onAnswer(change);
     if (change.status === "completed") hasCharged = true;
+    if (isDecided(news)) stall.decided();
+    else if (change.status === "pending") stall.waits(news.holderKey);
     const entry = live.get(redemptionId);
     const was = entry?.redemption.status;
     if (entry && !carryOut(entry, change)) return;
@@ -278,6 +287,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     const { redemptionId, planId, holderAddress } = redemption;
     const holderKey = holderKeyOf(planId, holderAddress);
     options.onCharge({ kind, redemptionId, holderKey, amount: owes });
+    if (kind === "handed-over" && redemption.status === "pending") stall.waits(holderKey);
   }
 
   function submit(entry: Live, status: Submission["status"]) {
@@ -310,13 +320,15 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
     if (health?.fault && !hasCharged) return "ledger-misconfigured";
     if (underWay >= options.maxUnderWay) return "queue-full";
     if (health) {
-      const { pending, pendingBytes, oldestPendingAt } = health.totals;
-      const { count, bytes, ageMs } = options.backlog;
-      const age = oldestPendingAt === null ? 0 : options.now() - oldestPendingAt;
-      if (pending >= count || pendingBytes >= bytes || age > ageMs) return "journal-full";
+      const { pending, pendingBytes } = health.totals;
+      const { count, bytes } = options.backlog;
+      if (pending >= count || pendingBytes >= bytes) return "journal-full";
     }
-    return undefined;
+    return isStalled() ? "journal-full" : undefined;
   }
+
+  const isStalled = () =>
+    (health?.totals.pending ?? 0) > 0 && stall.ageMs() > options.backlog.ageMs;
 
   const hasRoom = () => isOpen && atRisk < maxAtRisk;
 
@@ -371,7 +383,7 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       const { planId, holderAddress, proof } = payment;
       const bytes = planId.length + holderAddress.length + proof.length;
       const why = refusal();
-      if (why) return why;
+      if (why && !(why === "journal-full" && isStalled() && stall.mayTry())) return why;
       if (underWayBytes + bytes > options.maxUnderWayBytes) return "queue-full";
       const redemptionId = randomUUID();
       const admittedAt = options.now();
@@ -493,6 +505,13 @@ export function createRedemptions(given: RedemptionsOptions): Redemptions {
       return closing;
     },
   };
+}
+
+/** Whether the ledger has decided about it, here or by what another process heard. */
+function isDecided({ change }: News): boolean {
+  const record = change.status === "changed" ? change.record : undefined;
+  const { status } = record ?? change;
+  return (status === "completed" || status === "failed") && record?.error?.code !== "operator";
 }
 
 /** Redemptions that a crash may lose: of delivered responses, the newest. */

@@ -1,7 +1,7 @@
 /** What every journal must do: the contract of `src/journal/journal.ts`, and nothing of how. */
 
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Act, Entry, Journal } from "../../src/journal/journal.ts";
+import type { Act, Claimed, Entry, Journal } from "../../src/journal/journal.ts";
 import type { Answer } from "../../src/redemption.ts";
 import { describeHolds } from "./holds.ts";
 import { describeModel } from "./model.ts";
@@ -899,6 +899,7 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
       const fail: Act = { act: "fail" };
       const supply: Act = { act: "supply", amount: 6, body: "six — ✓" };
       const resend: Act = { act: "resend" };
+      const cancel: Act = { act: "cancel" };
       const act = (journal: Journal, what: Act, redemptionId: string) =>
         journal.act(what, { ...who, redemptionId });
 
@@ -912,6 +913,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         ["price-error", supply, { status: "pending", amount: 6, body: "six — ✓", proof: null }],
         ["delivery-unconfirmed", supply, { status: "pending", amount: 6, body: "six — ✓" }],
         ["unresolved", resend, { status: "pending", amount: 3, body: '{"id":"unresolved"}' }],
+        ["pending", cancel, { status: "failed", amount: 3, body: null }],
+        ["pending", fail, { status: "failed", amount: 3, body: null }],
       ] as const)("%s: $act", async (id, what, expected) => {
         const journal = await fresh();
         await inEachState(journal);
@@ -921,6 +924,38 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         const due = (await claim(journal)).map(({ redemptionId }) => redemptionId);
         expect(due.includes(id)).toBe(changed?.status === "pending");
         expect(await journal.totals()).toEqual(await counted(journal));
+      });
+
+      test("once no answer can come any more, where they do not insist", async () => {
+        const journal = await fresh();
+        await commit(journal, { append: [entry("lost"), entry("doubtful"), entry("put-back")] });
+        const taken = await claim(journal);
+        const of = (id: string) => taken.find(({ redemptionId }) => redemptionId === id) as Claimed;
+        await commit(journal, {
+          settle: [
+            settlement(of("lost"), answers.unresolved),
+            { ...settlement(of("doubtful"), answers.pending), mayBeApplied: true },
+            settlement(of("put-back"), answers.pending),
+          ],
+        });
+        const sentAt = (await recordOf(journal, "lost")).sentAt ?? 0;
+        const atOnce = { ...who, at: sentAt };
+        const act = (what: Act, id: string, quietMs: number) =>
+          journal.act(what, { ...atOnce, redemptionId: id }, quietMs);
+        expect(await act(fail, "lost", 60_000)).toBeUndefined();
+        expect(await act(cancel, "doubtful", 60_000)).toBeUndefined();
+        // That was certainly not applied.
+        expect(await act(cancel, "put-back", 60_000)).toMatchObject({ status: "failed" });
+        expect(await act(fail, "lost", 0)).toMatchObject({ status: "failed" });
+        expect(await act(cancel, "doubtful", 0)).toMatchObject({ status: "failed" });
+        // What the ledger says afterwards stands beside it, once.
+        const late = { settle: [settlement(of("lost"), answers.completed)] };
+        expect(await commit(journal, late)).toMatchObject({ settled: [false], late: [true] });
+        expect(await commit(journal, late)).toMatchObject({ settled: [false], late: [false] });
+        expect(await journal.acts("lost")).toMatchObject([
+          { act: "fail" },
+          { act: "answer", by: "ledger", amount: 3 },
+        ]);
       });
 
       test("and says why it failed", async () => {
@@ -934,8 +969,11 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
         ["price-error", resend],
         ["delivery-unconfirmed", resend],
         ["unresolved", supply],
-        ...["pending", "sending", "completed", "failed", "skipped", "prepared", "nobody"].flatMap(
-          (id) => [complete, fail, supply, resend].map((what) => [id, what] as const),
+        ["unresolved", cancel],
+        ["price-error", cancel],
+        ...[complete, supply, resend].map((what) => ["pending", what] as const),
+        ...["sending", "completed", "failed", "skipped", "prepared", "nobody"].flatMap((id) =>
+          [complete, fail, cancel, supply, resend].map((what) => [id, what] as const),
         ),
       ] as const)("but not so: %s: $act", async (id, what) => {
         const journal = await fresh();

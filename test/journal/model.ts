@@ -57,6 +57,7 @@ const settled = fc.record({
 const act = fc.constantFrom<Act>(
   { act: "complete", redeemedAmount: 1 },
   { act: "fail" },
+  { act: "cancel" },
   { act: "supply", amount: 4, body: "supplied" },
   { act: "resend" },
 );
@@ -304,17 +305,22 @@ function createModel() {
 
   function modelAct(key: string, what: Act) {
     const record = records.get(key);
-    if (record?.status !== "unresolved") return false;
+    const ends = what.act === "fail" || what.act === "cancel";
+    const fits =
+      record?.status === "pending"
+        ? ends
+        : record?.status === "unresolved" && what.act !== "cancel";
+    if (!record || !fits) return false;
     if (what.act === "resend" && record.body === null) return false;
     if (what.act === "supply" && record.amount !== null) return false;
     record.changedAt = now;
     record.notBefore = 0;
-    record.reason = what.act === "fail" ? "ledger-refused" : null;
+    record.reason = ends ? "ledger-refused" : null;
     if (what.act === "supply") Object.assign(record, { amount: what.amount, body: what.body });
     record.proof = null;
     record.doubtSince = null;
     if (what.act === "complete") Object.assign(record, { status: "completed", body: null });
-    else if (what.act === "fail") Object.assign(record, { status: "failed", body: null });
+    else if (ends) Object.assign(record, { status: "failed", body: null });
     else record.status = "pending";
     return true;
   }
