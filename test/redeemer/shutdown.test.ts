@@ -114,6 +114,7 @@ describe("a ledger that comes back", () => {
     expect(settled.every(({ status }) => status === "completed")).toBe(true);
     const waiting = lines.filter(({ fields }) => fields.status === undefined);
     expect(waiting.map(({ level, message }) => [level, message.split(/[:;] /)[0]])).toEqual([
+      ["warn", "The ledger does not tell balances"],
       ["warn", "Charges wait to be sent again"],
       ["warn", "Sending pauses"],
       ["info", "The ledger answers again"],
