@@ -1,20 +1,16 @@
 /** A deadline that counts the time in which this process ran. */
 
-import { clearImmediate, clearTimeout, setImmediate, setTimeout } from "node:timers";
+import { clearImmediate, setImmediate } from "node:timers";
+import { type Clock, systemClock } from "../clock.ts";
 
 /** What the countdown runs on. */
-export interface Timers {
-  /** Calls back after so many milliseconds, or later. Returns what takes it back. */
-  readonly after: (ms: number, then: () => void) => () => void;
-  /** Calls back when the event loop has polled. */
+export interface Timers extends Pick<Clock, "after"> {
+  /** Calls back when the event loop has polled; returns how to call it off. */
   readonly afterPoll: (then: () => void) => () => void;
 }
 
-const nodeTimers: Timers = {
-  after(ms, then) {
-    const timer = setTimeout(then, ms);
-    return () => clearTimeout(timer);
-  },
+const systemTimers: Timers = {
+  after: systemClock.after,
   afterPoll(then) {
     const immediate = setImmediate(then);
     return () => clearImmediate(immediate);
@@ -33,19 +29,19 @@ const longestStepMs = 250;
  * @param ms milliseconds in all
  * @returns ends it; for good, and at any time
  */
-export function startCountdown(ms: number, onOver: () => void, timers = nodeTimers): () => void {
+export function startCountdown(ms: number, onOver: () => void, timers = systemTimers): () => void {
   const stepMs = Math.min(longestStepMs, Math.ceil(ms / 4));
   let left = ms;
-  let takeBack = () => {};
+  let callOff = () => {};
   const step = () => {
     if (left <= 0) {
-      takeBack = timers.afterPoll(onOver);
+      callOff = timers.afterPoll(onOver);
       return;
     }
     const wait = Math.min(left, stepMs);
     left -= wait;
-    takeBack = timers.after(wait, step);
+    callOff = timers.after(wait, step);
   };
   step();
-  return () => takeBack();
+  return () => callOff();
 }
