@@ -1,10 +1,11 @@
 /** Opens the door to the engine: in a worker thread, or in this one. */
 
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { createEngine, type EngineSettings } from "./engine.ts";
+import { CreditMeterError } from "./errors.ts";
 import { findPlace } from "./journal/place.ts";
 import { checkPostgres } from "./journal/postgres.ts";
 import { checkSqliteJournal } from "./journal/sqlite.ts";
@@ -16,11 +17,27 @@ import { harmless } from "./redeemer/harmless.ts";
 import { openThread } from "./redeemer/thread.ts";
 import type { Report } from "./report.ts";
 
-/** The worker's file lies beside this one. */
-const workerFile = new URL(
-  path.extname(fileURLToPath(import.meta.url)) === ".ts" ? "./worker-dev.mjs" : "./worker.js",
-  import.meta.url,
-);
+/**
+ * The worker's file lies beside this one; in a bundle it does not, and a bundle that is no module does not even
+ * know where it lies itself.
+ */
+function workerFile(): URL | undefined {
+  const here: string | undefined = import.meta.url;
+  if (here === undefined) return undefined;
+  const isSource = path.extname(new URL(here).pathname) === ".ts";
+  return new URL(isSource ? "./worker-dev.mjs" : "./worker.js", here);
+}
+
+/** Its first words; an application may have a file of the same name. */
+const firstWords = "/** The worker thread of express-credit-meter:";
+
+function isOurs(file: URL | undefined): file is URL {
+  try {
+    return file !== undefined && readFileSync(file, "utf8").startsWith(firstWords);
+  } catch {
+    return false;
+  }
+}
 
 const dayMs = 86_400_000;
 
@@ -29,7 +46,7 @@ export function openDoor(
   settings: Settings,
   report: Report,
   tell: (outcome: Outcome) => void,
-  worker: URL = workerFile,
+  worker: URL | undefined = workerFile(),
 ): Door {
   const engine: EngineSettings = {
     ...settings.environment,
@@ -45,17 +62,25 @@ export function openDoor(
     idempotentMs: settings.idempotentMs,
     retentionMs: settings.retentionDays * dayMs,
   };
-  const bundled = !existsSync(worker);
-  if (!settings.inline && !bundled) {
-    return openThread({
-      file: worker,
-      settings: engine,
-      tell,
-      exitWaitMs: settings.exitWaitMs,
-      onDeath: harmless(report.threadDied),
-    });
+  if (!settings.inline && isOurs(worker)) {
+    try {
+      return openThread({
+        file: worker,
+        settings: engine,
+        tell,
+        exitWaitMs: settings.exitWaitMs,
+        onDeath: harmless(report.threadDied),
+      });
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "ERR_ACCESS_DENIED") throw error;
+      throw new CreditMeterError(
+        "journal-unusable",
+        "Node's permission model forbids the thread that keeps the journal: start Node with --allow-worker, or set inline: true.",
+        { cause: error },
+      );
+    }
   }
-  if (!settings.inline) report.noWorkerFile(fileURLToPath(worker));
+  if (!settings.inline) report.noWorkerFile(worker && fileURLToPath(worker));
   const redeemer = createEngine(engine, { owner: randomUUID() }, tell);
   const takeOff = atExit(redeemer.drainNow);
   return {

@@ -4,7 +4,8 @@
  * cannot be loaded (nothing for this machine, addons that Node's permission model forbids) is told in a sentence.
  */
 
-import { createRequire } from "node:module";
+// Not by name: what people put in front of ESM bundles imports `createRequire` once more.
+import nodeModule from "node:module";
 import path from "node:path";
 import type Database from "libsql";
 
@@ -25,7 +26,7 @@ export function loadSqlite(): Binding {
 /** In a bundle that is no module there is no `import.meta.url`; then packages are found from where the program was started. */
 export function requireHere(): NodeJS.Require {
   const here: string | undefined = import.meta.url;
-  return createRequire(here ?? path.join(process.cwd(), "bundle.js"));
+  return nodeModule.createRequire(here ?? path.join(process.cwd(), "bundle.js"));
 }
 
 function reasonOf(error: unknown): string {

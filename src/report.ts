@@ -29,7 +29,7 @@ export interface Report {
   plainHttp(baseUrl: string): void;
   journalAt(file: string, warning: string | undefined): void;
   journalInPostgres(schema: string): void;
-  noWorkerFile(file: string): void;
+  noWorkerFile(file: string | undefined): void;
   threadDied(error: Error | undefined): void;
   health(health: Health): void;
   lateAnswer(late: Extract<Outcome, { kind: "late-answer" }>): void;

@@ -1,4 +1,4 @@
-/** The worker thread: the engine behind the door's messages. */
+/** The worker thread of express-credit-meter: the engine behind the door's messages. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { createEngine } from "./engine.ts";

@@ -185,6 +185,8 @@ function probe(file: string) {
 const mends: Readonly<Record<string, string>> = {
   EACCES: "permission is denied",
   EPERM: "permission is denied",
+  ERR_ACCESS_DENIED:
+    "Node's permission model forbids it; start Node with --allow-fs-read and --allow-fs-write for its folder, --allow-addons and --allow-worker",
   EROFS: "the file system is read-only (a container's own is with --read-only)",
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",

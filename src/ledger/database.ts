@@ -73,8 +73,8 @@ export function openDatabase(path: string): Database.Database {
 }
 
 function connect(path: string): Database.Database {
+  const Sqlite = loadSqlite();
   try {
-    const Sqlite = loadSqlite();
     return new Sqlite(path, { timeout: 5_000 });
   } catch (cause) {
     const message = `The ledger cannot open the file ${path}: give a path in a folder that exists and can be written to.`;

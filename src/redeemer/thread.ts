@@ -50,6 +50,8 @@ export function openThread(options: ThreadOptions): Door {
   let dead: string[] = [];
   /** In a row, without one acknowledgement. */
   let deaths = 0;
+  /** Whether a thread has told anything since one died. */
+  let spoke = true;
   let deathsLeft = Number.POSITIVE_INFINITY;
   /** Set while there is no thread. */
   let restart: NodeJS.Timeout | undefined;
@@ -71,7 +73,11 @@ export function openThread(options: ThreadOptions): Door {
       identity: { owner, replaces: dead },
       accepted,
     };
-    const worker = new Worker(options.file, { workerData: data, name: "express-credit-meter" });
+    const worker = new Worker(options.file, {
+      workerData: data,
+      name: "express-credit-meter",
+      ...ofThisProgram(process.execArgv),
+    });
     const started = { owner, accepted, worker, posted: 0 };
     let failure: Error | undefined;
     worker.unref();
@@ -95,7 +101,9 @@ export function openThread(options: ThreadOptions): Door {
     const wait = Math.min(restartMs.first * 2 ** (deaths - 1), restartMs.longest);
     restart = setTimeout(startAgain, wait);
     holdOrLetGo();
-    options.onDeath(error);
+    // One that dies again without a word is told by health, once for all its deaths.
+    if (spoke) options.onDeath(error);
+    spoke = false;
     // Once may be an accident, and what is submitted meanwhile waits here.
     if (deaths > 1) tellThatItDies(error);
   }
@@ -105,6 +113,12 @@ export function openThread(options: ThreadOptions): Door {
     const problem = `The thread that writes the journal ends again and again${why}`;
     health = { ...health, writable: false, problem };
     options.tell({ kind: "health", health });
+    // Whoever asked is not left to wait; what ends with the meter is.
+    for (const [id, { name, reject }] of questions) {
+      if (name === "stop") continue;
+      questions.delete(id);
+      reject(new Error(problem));
+    }
   }
 
   function startAgain() {
@@ -120,6 +134,7 @@ export function openThread(options: ThreadOptions): Door {
   }
 
   function receive(message: FromWorker) {
+    spoke = true;
     if (message.kind === "answer") {
       const asked = questions.get(message.id);
       questions.delete(message.id);
@@ -223,6 +238,22 @@ export function openThread(options: ThreadOptions): Door {
       });
     },
   };
+}
+
+/** Flags that say where the program comes from: a file is refused under them, and a thread's is a file. */
+const programFlags = /^(--input-type|--eval|-e|--print|-p|-pe)(=|$)/;
+
+/** What a thread inherits of the flags of Node; nothing said: all of them. */
+function ofThisProgram(flags: readonly string[]): { execArgv?: string[] } {
+  if (!flags.some((flag) => programFlags.test(flag))) return {};
+  const kept: string[] = [];
+  for (const [index, flag] of flags.entries()) {
+    // What is preloaded there (a tracer, a compiler) is preloaded here, too. V8's flags hold for the process.
+    if (/^(--import|--require|-r|--loader|--experimental-loader)$/.test(flag)) {
+      kept.push(flag, flags[index + 1] ?? "");
+    } else if (/^(--import|--require|--loader|--experimental-loader)=/.test(flag)) kept.push(flag);
+  }
+  return { execArgv: kept };
 }
 
 function closedError(): Error {

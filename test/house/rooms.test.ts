@@ -27,7 +27,7 @@ const mayImport: Record<string, readonly string[]> = {
   operator: ["redeemer", "journal", "redemption", "errors"],
   engine: ["redeemer", "journal", "client"],
   worker: ["engine", "redeemer"],
-  "open-door": ["engine", "middleware", "options", "report", "redeemer", "journal"],
+  "open-door": ["errors", "engine", "middleware", "options", "report", "redeemer", "journal"],
   "credit-meter": [
     "open-door",
     "operator",

@@ -69,13 +69,13 @@ const ofDist = program(
   pathToFileURL(path.join(root, "node_modules/express/index.js")).href,
 );
 
-test.fails("a program on node's command line charges", async () => {
+test("a program on node's command line charges", async () => {
   const { code, stdout } = await run(temporary(), "--input-type=module", "-e", ofDist);
   expect(stdout).toBe("burned 1\n");
   expect(code).toBe(0);
 });
 
-test.fails("a thread that cannot start is told once, and what was asked is refused", async () => {
+test("a thread that cannot start is told once, and what was asked is refused", async () => {
   const deaths: unknown[] = [];
   const told: unknown[] = [];
   const door = openThread({
@@ -95,7 +95,7 @@ test.fails("a thread that cannot start is told once, and what was asked is refus
   expect(deaths).toHaveLength(1);
 });
 
-test.fails("a worker's file is not known by its name", async () => {
+test("a worker's file is not known by its name", async () => {
   const folder = temporary();
   const file = path.join(folder, "worker.js");
   writeFileSync(file, "throw new Error('this is the worker of the application');");
@@ -141,7 +141,7 @@ async function bundle(format: "esm" | "cjs", folder: string) {
   return outfile;
 }
 
-test.fails.each(["esm", "cjs"] as const)(
+test.each(["esm", "cjs"] as const)(
   "a bundle (%s) charges, in the thread that serves requests",
   { timeout: 60_000 },
   async (format) => {
@@ -153,7 +153,7 @@ test.fails.each(["esm", "cjs"] as const)(
   },
 );
 
-test.fails.each(["esm", "cjs"] as const)(
+test.each(["esm", "cjs"] as const)(
   "a bundle (%s) without SQLite beside it says what is missing",
   { timeout: 60_000 },
   async (format) => {
@@ -169,7 +169,7 @@ const permission = process.allowedNodeEnvironmentFlags.has("--permission")
   ? "--permission"
   : "--experimental-permission";
 
-test.fails("Node's permission model without addons is told in a sentence", async () => {
+test("Node's permission model without addons is told in a sentence", async () => {
   const folder = temporary();
   writeFileSync(path.join(folder, "app.mjs"), ofDist);
   const { code, stdout } = await run(folder, permission, "--allow-fs-read=*", "app.mjs");
