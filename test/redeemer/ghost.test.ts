@@ -13,7 +13,9 @@ import { openSqliteJournal } from "../../src/journal/sqlite.ts";
 import { createLedger } from "../../src/ledger/index.ts";
 import type { Outcome } from "../../src/redeemer/door.ts";
 import { createRedeemer } from "../../src/redeemer/redeemer.ts";
+import { commit, entry } from "../journal/records.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
+import { deferred } from "../support/server.ts";
 import { fastClocks } from "./fast-clocks.ts";
 import { defaults, encode } from "./world.ts";
 
@@ -147,4 +149,37 @@ describe.each(["a file", "PostgreSQL"])("a stopped process, with a journal in %s
     await toldByGhost("late-answer");
     expect(lines.filter(({ kind }) => String(kind) === "late-answer")).toHaveLength(1);
   }, 40_000);
+});
+
+test.fails("a process whose clock is slow sends nothing again whose time is over by the database's", async () => {
+  const place = { postgres: postgres.url, schema: "slow_clock" };
+  const journal = openPostgresJournal(place);
+  const minute = 60_000;
+  const sentAt = Date.now() - 20 * minute;
+  const { claimed } = await commit(journal, {
+    ...{ owner: "before", now: sentAt },
+    append: [entry("charge")],
+    claim: { limit: 1, perHolder: 1 },
+  });
+  expect(claimed).toHaveLength(1);
+  const told: Outcome[] = [];
+  const recovered = deferred();
+  const redeemer = createRedeemer({
+    ...defaults,
+    journal,
+    replaces: ["before"],
+    idempotentMs: 10 * minute,
+    now: () => Date.now() - 60 * minute,
+    send: () => new Promise(() => {}),
+    tell(outcome) {
+      told.push(outcome);
+      if (outcome.kind === "recovered") recovered.resolve();
+    },
+  });
+  onTestFinished(() => redeemer.ask("stop", {}));
+  await recovered.promise;
+  expect(told.find(({ kind }) => kind === "recovered")).toMatchObject({
+    unresolved: ["charge"],
+    resent: 0,
+  });
 });
