@@ -241,6 +241,8 @@ export interface Journal {
    * sent (or, if it never was, before it last changed); null if not known.
    */
   balanceBefore(record: JournalRecord): Promise<{ amount: LedgerCredits; at: number } | null>;
+  /** The database's time, in milliseconds since 1970; null where it has none of its own but this machine's. */
+  clock(): Promise<number | null>;
   /** Tells that the owner lives, and returns the others. */
   beat(owner: string): Promise<OwnerSeen[]>;
   /**

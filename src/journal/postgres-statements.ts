@@ -241,6 +241,8 @@ export function createStatements(s: string) {
       and holder_key = $1 and changed_at <= $2 and redemption_id <> $3
     order by changed_at desc limit 1`;
 
+  // Not of the transaction: of this moment.
+  const clock = `select ${ago(0)} as now`;
   const beat = `
     with alive as (
       insert into ${s}.owners as known (owner, beat, process) values ($1, 1, $2)
@@ -346,6 +348,7 @@ export function createStatements(s: string) {
     release,
     releaseAll,
     balanceBefore,
+    clock,
     beat,
     dismiss,
     lost,

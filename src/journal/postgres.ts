@@ -380,6 +380,11 @@ function createJournal(
       return row ?? null;
     },
 
+    async clock() {
+      const { query } = await store();
+      return one(await query<{ now: number }>(sql.clock)).now;
+    },
+
     async beat(owner) {
       const { query } = await store();
       const others = await query<{ owner: string; beat: number; process: string }>(sql.beat, [

@@ -581,6 +581,8 @@ function createJournal(db: Connection): Journal {
         return row ? { amount: row.amount, at: row.at } : null;
       }),
 
+    clock: () => Promise.resolve(null),
+
     beat: (owner) =>
       settled(() =>
         inTransaction(db, () => {

@@ -5,6 +5,7 @@
 
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import type { HealthTeller } from "./health.ts";
+import type { JournalTime } from "./journal-time.ts";
 import type { Life } from "./life.ts";
 import type { News } from "./news.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
@@ -26,6 +27,7 @@ export function startLooking(
   { journal, owner, replaces = [], idempotentMs, retentionMs, now, elapsed, tell }: RedeemerOptions,
   health: HealthTeller,
   life: Life,
+  time: JournalTime,
   news: News,
   onLook: () => void,
 ): () => Promise<void> {
@@ -58,10 +60,13 @@ export function startLooking(
 
   async function takeOver() {
     const left = { unresolved: [] as string[], resent: 0 };
-    const resendSince = idempotentMs === null ? null : now() - idempotentMs;
     let pending: number | undefined;
     try {
       const asked = life.moment();
+      time.told(await journal.clock(), asked);
+      // Where the time was set back, nobody knows how long ago others sent.
+      const resendSince =
+        idempotentMs === null || !time.isSteady(idempotentMs) ? null : now() - idempotentMs;
       const others = await journal.beat(owner);
       life.beaten(asked);
       for (const from of gone(others)) {

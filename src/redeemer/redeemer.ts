@@ -11,6 +11,7 @@ import type { Attempted } from "./attempt.ts";
 import type { Door, Submission, News as Told } from "./door.ts";
 import { createHealth, messageOf } from "./health.ts";
 import { createHolds } from "./holds.ts";
+import { createJournalTime } from "./journal-time.ts";
 import { createLife } from "./life.ts";
 import { lookMs, startLooking } from "./looks.ts";
 import { createNews, newsOf } from "./news.ts";
@@ -33,7 +34,10 @@ const lastTries = 3;
 /** Records that are read at once to find those that a failed commit took. */
 const pageSize = 1_000;
 
-export function createRedeemer(options: RedeemerOptions): Redeemer {
+export function createRedeemer(given: RedeemerOptions): Redeemer {
+  const time = createJournalTime(given.now, given.elapsed);
+  // What is written down, and compared with what others wrote down, is in the journal's time.
+  const options: RedeemerOptions = { ...given, now: time.now };
   const { journal, owner, now, tell } = options;
   /** Handed over, and not durable yet. */
   const inbox: Entry[] = [];
@@ -54,8 +58,8 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   let stopped: Promise<undefined> | undefined;
   let closed = false;
 
-  const life = createLife(now, options.elapsed);
-  const sender = createSender(options, life, {
+  const life = createLife(given.now, given.elapsed);
+  const sender = createSender(options, life, time, {
     settle(settlement) {
       settlements.push(settlement);
       schedule(batchMs);
@@ -65,7 +69,7 @@ export function createRedeemer(options: RedeemerOptions): Redeemer {
   const holds = createHolds(journal, owner);
   const health = createHealth((state) => tell({ kind: "health", health: state }), sender.paused);
   const news = createNews(journal, sender.has);
-  const stopLooking = startLooking(options, health, life, news, () => schedule(0));
+  const stopLooking = startLooking(options, health, life, time, news, () => schedule(0));
 
   /** Lets a cycle run in so many milliseconds, or sooner if one is due sooner. */
   function schedule(ms: number) {

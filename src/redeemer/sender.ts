@@ -7,6 +7,7 @@ import type { Attempted } from "./attempt.ts";
 import { waitBeforeRetry } from "./backoff.ts";
 import { afterAnswer, afterQuestion, allowance, closedCircuit } from "./circuit.ts";
 import { messageOf } from "./health.ts";
+import type { JournalTime } from "./journal-time.ts";
 import type { Life } from "./life.ts";
 import type { RedeemerOptions } from "./redeemer-options.ts";
 
@@ -37,7 +38,12 @@ export interface SenderEvents {
 /** What an attempt came to, and whether it may have been applied although it is sent again. */
 type Outcome = Pick<Settlement, "answer" | "mayBeApplied">;
 
-export function createSender(options: RedeemerOptions, life: Life, events: SenderEvents): Sender {
+export function createSender(
+  options: RedeemerOptions,
+  life: Life,
+  time: JournalTime,
+  events: SenderEvents,
+): Sender {
   const { backoff, concurrency, perHolder, idempotentMs, now, elapsed, random } = options;
   const onWire = new Map<string, Promise<void>>();
   let circuit = closedCircuit({
@@ -58,6 +64,7 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
         ? waitBeforeRetry(backoff, attempt, answer.retryAfterMs, random())
         : 0;
     onWire.delete(redemptionId);
+    if (!mayBeApplied) time.forget(redemptionId);
     const notBefore = now() + wait;
     events.settle({
       ...{ redemptionId, attempt, holderKey, amount },
@@ -81,6 +88,7 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
 
   /** Never rejects. */
   async function ask(charge: Claimed, stretch: number | undefined): Promise<Outcome> {
+    if (charge.doubtSince === null) time.sends(charge.redemptionId);
     let answer: Answer;
     let forbidden: Outcome | undefined;
     /** Looks again right before the first byte: to connect takes a while. */
@@ -106,9 +114,10 @@ export function createSender(options: RedeemerOptions, life: Life, events: Sende
   }
 
   /** Whether the ledger still knows an id since then. A clock that was set back has made that unknown. */
-  function isHonoured({ repeatable }: Claimed, since: number): boolean {
-    const age = now() - since;
-    return repeatable && idempotentMs !== null && age >= 0 && age <= idempotentMs;
+  function isHonoured({ redemptionId, repeatable }: Claimed, since: number): boolean {
+    if (!repeatable || idempotentMs === null) return false;
+    const age = time.ageOf(redemptionId, since, idempotentMs);
+    return age !== undefined && age <= idempotentMs;
   }
 
   /** Where the ledger honours the id, "may have been applied" is no reason not to ask again. */
