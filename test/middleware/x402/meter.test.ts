@@ -369,3 +369,18 @@ describe("the options of x402", () => {
     expect(refused(options)).toThrow(message);
   });
 });
+
+test.fails("a token that expires while its charge waits here is listed, and does not block its holder", async () => {
+  const { ledger, meter, settled, token, post } = await api({}, { ledger: { tokenTtlMs: 2_000 } });
+  // By then it has expired.
+  ledger.failNext("throttle-before-applying", { on: "settle", retryAfter: 3 });
+  expect((await post(await token())).status).toBe(200);
+  await meter.flush();
+  expect(settled).toMatchObject([{ status: "failed", error: { reason: "payment-expired" } }]);
+  expect(ledger.countBurns()).toBe(0);
+  const { redemptions } = await meter.redemptions.list({ status: "failed" });
+  expect(redemptions).toMatchObject([{ error: { code: "payment-expired" } }]);
+  expect((await post(await token())).status).toBe(200);
+  await meter.flush();
+  expect(ledger.countBurns()).toBe(1);
+});
