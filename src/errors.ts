@@ -43,8 +43,13 @@ export const refusalCodes = [
   "receipt-not-found",
 ] as const;
 
-/** Why the ledger refused a charge for good: `error.reason` of a `failed` redemption. */
-export const failureReasons = ["insufficient-credits", "proof-refused", "ledger-refused"] as const;
+/** Why the ledger refused a charge for good, or could not be sent it in time: `error.reason` of a `failed` redemption. */
+export const failureReasons = [
+  "insufficient-credits",
+  "proof-refused",
+  "payment-expired",
+  "ledger-refused",
+] as const;
 
 /** Why nobody can say whether, or how much, was charged: `error.reason` of an `unresolved` one. */
 export const unresolvedReasons = [

@@ -320,7 +320,7 @@ export function applyChange(record: Redemption, change: Change, now: number): bo
       break;
     default:
       record.error = { code: change.code, message: change.message, reason: change.reason };
-      record.message = `${headline[change.status]}: ${change.message}`;
+      record.message = `${change.reason === "payment-expired" ? headline.skipped : headline[change.status]}: ${change.message}`;
   }
   return true;
 }

@@ -43,7 +43,15 @@ const aboutCredits =
 const aboutTheToken =
   /token|signature|payload|session[_ ]key|delegation|permission|does not match requirements/i;
 
-function reasonOf({ status, code, words }: Said): FailureReason {
+function reasonOf(said: Said): FailureReason {
+  const reason = anyReasonOf(said);
+  // The catalogue has one code for every token that does not pay; only the words tell this one.
+  return reason === "proof-refused" && aboutExpiry.test(said.words) ? "payment-expired" : reason;
+}
+
+const aboutExpiry = /\bexpired\b|valid_?before/i;
+
+function anyReasonOf({ status, code, words }: Said): FailureReason {
   const known = reasonsByX402Code.get(code);
   if (known) return known;
   if (aboutCredits.test(words)) return "insufficient-credits";

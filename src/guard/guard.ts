@@ -504,8 +504,8 @@ export function createGuard(parts: GuardParts): Guard {
     if (outcome.status === "completed") standing.isAcquainted = true;
     if (outcome.status === "completed" && outcome.proof !== null) remember(standing, outcome.proof);
     if (outcome.status !== "failed") return;
-    // A person's decision says nothing about what comes next.
-    if (outcome.byPerson) return;
+    // A person's decision says nothing about what comes next, and that it came too late is not the holder's fault.
+    if (outcome.byPerson || outcome.reason === "payment-expired") return;
     standing.settledUntil = 0;
     if (standing.isOnLine) lost.push({ until: elapsed() + parts.blockForMs, amount });
     refused(standing, outcome.reason, parts.blockForMs, events, amount);

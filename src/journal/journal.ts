@@ -84,6 +84,9 @@ export interface Claimed {
   /** As of the record. */
   readonly doubtSince: number | null;
   readonly repeatable: boolean;
+  readonly expiresAt: number | null;
+  /** Milliseconds since it was handed over, or put back last. */
+  readonly waitedMs: number;
 }
 
 /** Takes pending records, one holder after the other; of each what expires first, and then the oldest. */

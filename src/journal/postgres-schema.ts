@@ -23,7 +23,8 @@ const letGo = (s: string, rows: "added" | "after") => `
     delete from ${s}.holds where redemption_id in (
       select h.redemption_id from ${rows} n join ${s}.holds h using (redemption_id)
       where n.status <> 'prepared'
-        and (not h.on_credit or n.status in ('completed', 'skipped') or n.code = 'operator'));
+        and (not h.on_credit or n.status in ('completed', 'skipped')
+          or n.code in ('operator', 'payment-expired')));
     update ${s}.holds as h set owner = null, credits = coalesce(n.amount, n.hold),
       lost_at = case when n.status = 'failed' then ${now} end
     from ${rows} n where h.redemption_id = n.redemption_id and n.status not in ('prepared', 'sending');`;
@@ -230,7 +231,7 @@ export const migrations: readonly ((s: string) => string)[] = [
         order by changed_at desc limit 1),
       (select changed_at from ${s}.redemptions
         where status = 'failed' and holder_key = holder
-          and reason <> 'insufficient-credits' and code <> 'operator'
+          and reason not in ('insufficient-credits', 'payment-expired') and code <> 'operator'
         order by changed_at desc limit 1)
     from ${s}.debts where holder_key = holder
   $$;

@@ -155,7 +155,7 @@ export function createStatements(s: string) {
       order by n limit $4::bigint
     ),
     locked as materialized (
-      select seq, status, not_before from ${s}.redemptions
+      select seq, status, not_before, changed_at as waiting_since from ${s}.redemptions
       where seq = any (array(select seq from chosen)) for update skip locked
     ),
     taken as (
@@ -164,13 +164,15 @@ export function createStatements(s: string) {
         first_sent_at = coalesce(first_sent_at, $2), code = null, reason = null, message = null
       where seq = any (array(
         select seq from locked where status = 'pending' and not_before is null))
-      returning known.seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable
+      returning known.seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable,
+        expires_at
     )
-    select seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable, body
-    from chosen left join taken using (seq) left join ${s}.secrets using (seq) order by n`;
+    select seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable,
+      expires_at, waiting_since, body
+    from chosen left join taken using (seq) left join locked using (seq) left join ${s}.secrets using (seq) order by n`;
 
   const oldestOf = `
-    select seq from ${s}.redemptions
+    select seq, changed_at as since from ${s}.redemptions
     where status = 'pending' and not_before is null and holder_key = $1 and (
       select count(*) from ${s}.redemptions
       where status = 'sending' and owner = $2 and holder_key = $1) < $3
@@ -181,7 +183,8 @@ export function createStatements(s: string) {
         status = 'sending', attempt = attempt + 1, owner = $1, sent_at = $2, changed_at = $2,
         first_sent_at = coalesce(first_sent_at, $2), code = null, reason = null, message = null
       where seq = $3 and status = 'pending'
-      returning seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable
+      returning seq, redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable,
+        expires_at, $4::bigint as waiting_since
     )
     select * from taken left join ${s}.secrets using (seq)`;
 

@@ -273,9 +273,13 @@ function createJournal(
       missed.push(...rows.filter((row) => row.redemption_id === null).map(({ seq }) => seq));
     }
     if (claimed.length > 0 || avoid === null) return claimed;
-    const [due] = await query<{ seq: number }>(sql.oldestOf, [text(avoid), owner, perHolder]);
+    const [due] = await query<{ seq: number; since: number }>(sql.oldestOf, [
+      text(avoid),
+      owner,
+      perHolder,
+    ]);
     if (!due) return [];
-    return (await query<ClaimedRow>(sql.takeThis, [owner, now, due.seq])).map(claimedOf);
+    return (await query<ClaimedRow>(sql.takeThis, [owner, now, due.seq, due.since])).map(claimedOf);
   }
 
   return {

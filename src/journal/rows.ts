@@ -13,6 +13,8 @@ export interface ClaimedRow {
   sent_at: number;
   doubt_since: number | null;
   repeatable: boolean | 0 | 1;
+  expires_at: number;
+  waiting_since: number;
 }
 
 export function claimedOf(row: ClaimedRow): Claimed {
@@ -25,6 +27,8 @@ export function claimedOf(row: ClaimedRow): Claimed {
     sentAt: row.sent_at,
     doubtSince: row.doubt_since,
     repeatable: Boolean(row.repeatable),
+    expiresAt: row.expires_at === never ? null : row.expires_at,
+    waitedMs: Math.max(0, row.sent_at - row.waiting_since),
   };
 }
 

@@ -17,7 +17,8 @@ const burned = (row: "old" | "new") =>
 /** What becomes of the hold of a redemption whose record is `new`; as statements of SQL. */
 const letGo = `
     delete from holds where redemption_id = new.redemption_id and (
-      on_credit = 0 or new.status in ('completed', 'skipped') or new.code = 'operator');
+      on_credit = 0 or new.status in ('completed', 'skipped')
+      or new.code in ('operator', 'payment-expired'));
     update holds set owner = null, credits = coalesce(new.amount, new.hold),
       lost_at = iif(new.status = 'failed', unixepoch('subsec') * 1000, null)
     where redemption_id = new.redemption_id;`;

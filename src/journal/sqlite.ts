@@ -219,7 +219,7 @@ function createJournal(db: Connection): Journal {
     select count(*) as count from redemptions
     where status = 'sending' and owner = ? and holder_key = ?`);
   const oldestOf = db.prepare(`
-    select seq from redemptions
+    select seq, changed_at as since from redemptions
     where status = 'pending' and not_before is null and holder_key = ?
     order by expires_at, seq limit 1`);
   const take = db.prepare(`
@@ -227,7 +227,8 @@ function createJournal(db: Connection): Journal {
       status = 'sending', attempt = attempt + 1, owner = :owner, sent_at = :now, changed_at = :now,
       first_sent_at = coalesce(first_sent_at, :now), code = null, reason = null, message = null
     where seq = :seq and status = 'pending'
-    returning redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable,
+    returning redemption_id, holder_key, amount, attempt, sent_at, doubt_since, repeatable, expires_at,
+      :since as waiting_since,
       (select body from secrets where secrets.seq = redemptions.seq) as body`);
 
   const readMany = db.prepare(`${records} where redemption_id in (select value from json_each(?))`);
@@ -285,7 +286,7 @@ function createJournal(db: Connection): Journal {
   const lastRefusal = db.prepare(`
     select changed_at as at from redemptions
     where status = 'failed' and holder_key = ?
-      and reason <> 'insufficient-credits' and code <> 'operator'
+      and reason not in ('insufficient-credits', 'payment-expired') and code <> 'operator'
     order by changed_at desc limit 1`);
   const reserve = db.prepare(`
     insert into proofs (digest, redemption_id, at) select :digest, :id, :now
@@ -486,8 +487,8 @@ function createJournal(db: Connection): Journal {
 
   function takeOne(holder: string, perHolder: number, owner: string, now: number) {
     if (one<{ count: number }>(sendingOf.all(owner, holder)).count >= perHolder) return undefined;
-    const due = first<{ seq: number }>(oldestOf.all(holder));
-    const row = due && first<ClaimedRow>(take.all({ seq: due.seq, owner, now }));
+    const due = first<{ seq: number; since: number }>(oldestOf.all(holder));
+    const row = due && first<ClaimedRow>(take.all({ ...due, owner, now }));
     return row && claimedOf(row);
   }
 

@@ -77,13 +77,20 @@ export function createSender(
   function decidedHere(charge: Claimed, stretch: number | undefined): Outcome | undefined {
     if (stopping.signal.aborted) return { answer: notSent, mayBeApplied: false };
     if (!life.lasts(stretch)) return { answer: stoodStill, mayBeApplied: false };
-    return isTooLate(charge) ? { answer: tooLate, mayBeApplied: true } : undefined;
+    if (isTooLate(charge)) return { answer: tooLate, mayBeApplied: true };
+    return isExpired(charge) ? { answer: expired, mayBeApplied: false } : undefined;
   }
 
   /** An attempt before this one may have been applied, and the ledger may have forgotten it. */
   function isTooLate(charge: Claimed): boolean {
     const { doubtSince } = charge;
     return doubtSince !== null && !isHonoured(charge, doubtSince);
+  }
+
+  /** Its payment expired while it waited here. What is in doubt is asked about under its id all the same. */
+  function isExpired(charge: Claimed): boolean {
+    const { expiresAt } = charge;
+    return isOurDelay(charge) && expiresAt !== null && now() >= expiresAt;
   }
 
   /** Never rejects. */
@@ -107,6 +114,12 @@ export function createSender(
     const at = elapsed();
     circuit = afterAnswer(circuit, answer, charge.holderKey, at, random());
     if (circuit.open) events.wakeIn(circuit.open.notBefore - at);
+    if (answer.status === "failed" && answer.reason === "payment-expired") {
+      const { message } = answer;
+      answer = isOurDelay(charge)
+        ? { ...expired, message }
+        : { ...answer, reason: "proof-refused" };
+    }
     const doubtful = refusedAfterDoubt(answer, charge);
     return doubtful
       ? { answer: doubtful, mayBeApplied: true }
@@ -193,6 +206,27 @@ const stoodStill: Answer = {
   ...notSent,
   code: "STOOD_STILL",
   message: "this process stood still, or could not reach the journal, before it was sent",
+};
+
+/**
+ * Whether a payment that has expired was good when its request came, and waited here. Else whoever brings
+ * forged tokens that soon expire, or good ones that end before the answer does, would never be blocked: the
+ * ledger judges those.
+ */
+function isOurDelay({ doubtSince, repeatable, attempt, waitedMs }: Claimed): boolean {
+  // Only a ledger that has verified it gives an id under which it may be sent again.
+  return doubtSince === null && repeatable && (attempt > 1 || waitedMs > promptMs);
+}
+
+/** Milliseconds within which a charge goes on the wire where nothing holds it up. */
+const promptMs = 1_000;
+
+/** The answer for what was not sent in time, and never burned anything. */
+const expired: Extract<Answer, { status: "failed" }> = {
+  status: "failed",
+  reason: "payment-expired",
+  code: "payment-expired",
+  message: "The payment expired before the charge could be sent.",
 };
 
 const tooLate: Answer = {

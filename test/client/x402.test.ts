@@ -164,7 +164,7 @@ describe("against the embedded ledger", () => {
         return token;
       },
       1,
-      "proof-refused",
+      "payment-expired",
       "BCK.X402.0005",
     ],
     [

@@ -293,6 +293,8 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
             sentAt: t0,
             doubtSince: null,
             repeatable: true,
+            expiresAt: null,
+            waitedMs: 0,
           },
         ]);
         expect(await recordOf(journal, "a")).toMatchObject({
@@ -318,7 +320,12 @@ export function describeJournal(name: string, open: () => Promise<Opened>): void
           error: { code: "HTTP_429", reason: "ledger-throttled", message: "Later." },
         });
         const [second] = await claim(journal, { owner: "two", now: t0 + 5 });
-        expect(second).toEqual({ ...first, attempt: 2, sentAt: t0 + 5 });
+        expect(second).toEqual({
+          ...first,
+          attempt: 2,
+          sentAt: t0 + 5,
+          waitedMs: expect.any(Number),
+        });
         expect(await recordOf(journal, "a")).toMatchObject({
           owner: "two",
           sentAt: t0 + 5,

@@ -260,6 +260,7 @@ function createModel() {
       record.reason = null;
       record.firstSentAt ??= now;
       record.sentAt = now;
+      const waitedMs = Math.max(0, now - record.changedAt);
       record.changedAt = now;
       expect(one).toEqual({
         redemptionId: one.redemptionId,
@@ -270,6 +271,8 @@ function createModel() {
         sentAt: now,
         doubtSince: record.doubtSince,
         repeatable: true,
+        expiresAt: null,
+        waitedMs,
       });
       const same = attempts.filter(
         (each) => each.redemptionId === one.redemptionId && each.attempt === one.attempt,

@@ -95,7 +95,12 @@ describe("sending", () => {
     expect(changesOf("refused")).toEqual(["sending", "failed"]);
     expect(changesOf("lost")).toEqual(["sending", "unresolved"]);
     const [first, second] = charges.filter(({ redemptionId }) => redemptionId === "away");
-    expect(second).toEqual({ ...first, attempt: 2, sentAt: expect.any(Number) });
+    expect(second).toEqual({
+      ...first,
+      attempt: 2,
+      sentAt: expect.any(Number),
+      waitedMs: expect.any(Number),
+    });
   });
 
   test("is remembered before anything else is done: a crash would lose it", async () => {
