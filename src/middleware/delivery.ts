@@ -33,7 +33,8 @@ export interface Delivery {
  */
 export function whyUntold(req: Request, res: Response): string | undefined {
   const { httpVersionMajor, upgrade } = req as Request & { upgrade?: boolean };
-  if (httpVersionMajor !== 1) {
+  // Node's own server takes 0.9, too. A request that no parser made has no version.
+  if (!(httpVersionMajor < 2) || httpVersionMajor === null) {
     return "This request came over HTTP/2 or by an adapter, not from a server of HTTP/1.1: end HTTP/2 in front of the application.";
   }
   // Node has handed the socket to whoever listens for upgrades; no response of HTTP comes of it.
