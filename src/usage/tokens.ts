@@ -28,7 +28,7 @@ export interface TokenRates extends Rates {
 
 /** A price that {@link tokens} makes. */
 export interface TokenPrice {
-  (req: Request, res: Response): number;
+  (req: Request, res: Response, delivery?: { readonly cutBy: string | null }): number;
   /** Called when a request is admitted, before its handler runs. */
   watch(res: Response): void;
 }
@@ -118,9 +118,11 @@ export function tokens(options: TokenRates): TokenPrice {
     return Number(cost < least ? least : cost);
   }
 
-  const price = (_req: Request, res: Response): number => {
+  const price = (_req: Request, res: Response, delivery?: { cutBy: string | null }): number => {
     const heard = heardOf(res)?.read();
-    const used = reportedUsage(res) ?? heard?.usage;
+    // A model's SDK that was aborted says 0 of what it had not been told: no figure of what was used.
+    const isCut = delivery?.cutBy === "client";
+    const used = [reportedUsage(res), heard?.usage].find((one) => one && !(isCut && isNone(one)));
     if (used) {
       noteUsage(res, used);
       return priceOf(used);
@@ -134,6 +136,10 @@ export function tokens(options: TokenRates): TokenPrice {
     );
   };
   return Object.assign(price, { watch: (res: Response) => tap(res) });
+}
+
+function isNone({ inputTokens, outputTokens }: Usage): boolean {
+  return inputTokens + outputTokens === 0;
 }
 
 function parsed({ input, output, cachedInput = input }: Rates): ParsedRates {
