@@ -145,3 +145,22 @@ test("a head that was sent before the meter is an error at once, not silence", a
   client.send("GET /");
   expect(await client.received("head-sent")).toContain("res.flushHeaders()");
 });
+
+test.fails("a head that was sent before a route's own price is an error, where that price is refused", async () => {
+  const api = await meteredApi({ routes: { "GET /": 1 } }, (app, meter) => {
+    app.use(meter);
+    app.use((_req, res, next) => {
+      res.flushHeaders();
+      next();
+    });
+    app.get("/", meter.charge(101), ok);
+    app.use((error: Error, _req: Request, res: Response, _next: () => void) => {
+      res.end(error.message);
+    });
+  });
+  const client = await connect(api.port, payment);
+  client.send("GET /");
+  expect(await client.received("head-sent")).toContain("res.flushHeaders()");
+  await api.meter.flush();
+  expect(api.settled).toMatchObject([{ status: "skipped", error: { reason: "refused" } }]);
+});
