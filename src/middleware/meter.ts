@@ -189,12 +189,7 @@ export function createMeter(parts: MeterParts): Meter {
     if (res.headersSent) {
       // Somebody has answered, and lets the request go on all the same: nobody waits for its handler.
       if (res.writableEnded) return;
-      return next(
-        new CreditMeterError(
-          "head-sent",
-          "The head of the response was sent before the meter saw its request, so that it cannot be refused any more. Mount the meter in front of whatever calls res.flushHeaders() or res.write().",
-        ),
-      );
+      return next(headSent());
     }
     const known = knownPrice(route);
     const untold = whyUntold(req, res);
@@ -234,7 +229,13 @@ export function createMeter(parts: MeterParts): Meter {
                 const admission = { payment, verdict, plans, hold, agreement, waits };
                 enter(req, res, next, admission, route, label);
               };
-              const agreeing = parts.x402?.agree(req, payment, plans ?? [], credits, waits);
+              let agreeing: Agreement | undefined | Promise<Agreement | Refusal>;
+              try {
+                agreeing = parts.x402?.agree(req, payment, plans ?? [], credits, waits);
+              } catch (error) {
+                admitted.end();
+                throw error;
+              }
               if (!isPromise(agreeing)) return go(admitted, agreeing);
               // Anybody can name a holder: until the ledger has verified the token, nothing is set aside.
               admitted.end();
@@ -269,6 +270,7 @@ export function createMeter(parts: MeterParts): Meter {
     metered: Metered,
     route: PricedRoute,
   ) {
+    const wasBegun = res.headersSent;
     whenReady(req, res, metered.hold.change(holdOf(route)), next, (turned) => {
       metered.route = route;
       if (!turned) {
@@ -276,6 +278,7 @@ export function createMeter(parts: MeterParts): Meter {
         return next();
       }
       setFree(metered, "refused");
+      if (wasBegun) return next(headSent());
       const { isVerified, plans } = metered;
       if (turned === late) {
         const code = "journal-failing";
@@ -494,6 +497,13 @@ export function createMeter(parts: MeterParts): Meter {
 /** Whether the client has left, or somebody has begun to answer. */
 function isOver(req: Request, res: Response): boolean {
   return req.socket.destroyed || res.closed || res.headersSent || res.writableEnded;
+}
+
+function headSent(): CreditMeterError {
+  return new CreditMeterError(
+    "head-sent",
+    "The head of the response was sent before the meter saw its request, so that it cannot be refused any more. Mount the meter in front of whatever calls res.flushHeaders() or res.write().",
+  );
 }
 
 const noRoom = "This API has no room for another charge right now. Try again in a moment.";
